@@ -1,0 +1,164 @@
+package agi
+
+import "bytes"
+
+// A Turn says whose move it is.
+type Turn uint8
+
+const (
+	BackendsTurn  Turn = iota // no command is under way
+	AsterisksTurn             // a command runs, or has been sent and not been answered
+)
+
+// maxPending is how many commands of one session are remembered while they wait
+// for their replies. Servers send one at a time; a few pipeline two or three.
+const maxPending = 8
+
+// A Dialogue follows a session from the first byte after its header. It is
+// shown what passes and answers questions; it has a fixed size and allocates
+// nothing. The zero value is a dialogue that begins. It is not safe for
+// concurrent use.
+//
+// What it rests on (res_agi.c, and measured with Asterisk 22.10): commands are
+// answered in order; a reply is a line that begins with three digits and a
+// blank; a reply of several lines has a hyphen instead of the blank in its
+// first line and ends with a line that begins with the same digits and a blank;
+// the text of a value may hold line breaks, and ends with a parenthesis at the
+// end of a line; a line HANGUP stands between replies; STREAM FILE, GET DATA
+// and GET OPTION are dropped unanswered when another command arrives.
+type Dialogue struct {
+	pending  [maxPending]Command // those of n that are remembered, the oldest first
+	n        uint32              // commands that wait for their replies
+	reply    replyState
+	prefixN  uint8    // bytes of the line under way in prefix
+	prefix   [16]byte // how Asterisk's line under way begins
+	last     byte     // how it ends so far, carriage returns apart
+	hungUp   bool
+	asked    bool // the script itself asked for the hangup
+	commands uint32
+}
+
+// replyState is what the line under way belongs to.
+type replyState uint8
+
+const (
+	between replyState = iota // a new reply, or HANGUP
+	inUsage                   // the lines of a 520 reply
+	inText                    // a value with line breaks
+)
+
+// Turn reports whose move it is.
+func (d *Dialogue) Turn() Turn {
+	if d.n > 0 {
+		return AsterisksTurn
+	}
+	return BackendsTurn
+}
+
+// HungUp reports whether Asterisk has said HANGUP.
+func (d *Dialogue) HungUp() bool { return d.hungUp }
+
+// HangupAsked reports whether the script itself sent the command HANGUP, so
+// that Asterisk's HANGUP tells of no caller who left.
+func (d *Dialogue) HangupAsked() bool { return d.asked }
+
+// Commands returns how many commands the backend has sent.
+func (d *Dialogue) Commands() int { return int(d.commands) }
+
+// Pending returns the command that runs, and false in the backend's turn.
+func (d *Dialogue) Pending() (Command, bool) { return d.pending[0], d.n > 0 }
+
+// MidReply reports whether Asterisk has begun a reply or a line and not ended
+// it, so that more is on its way.
+func (d *Dialogue) MidReply() bool { return d.prefixN > 0 || d.reply != between }
+
+// Command is shown a whole line that goes to Asterisk, with or without its line
+// feed, and returns the command in it.
+func (d *Dialogue) Command(line []byte) Command {
+	c := ParseCommand(line)
+	d.commands++
+	d.asked = d.asked || c == hangup
+	if 0 < d.n && d.n <= maxPending && d.pending[d.n-1].unansweredWhenInterrupted() {
+		d.n--
+	}
+	if d.n < maxPending {
+		d.pending[d.n] = c
+	}
+	d.n++
+	return c
+}
+
+// Replies is shown the next bytes from Asterisk, cut anywhere, and returns how
+// many replies they complete.
+func (d *Dialogue) Replies(p []byte) (replies int) {
+	for len(p) > 0 {
+		end := bytes.IndexByte(p, '\n')
+		if end < 0 {
+			d.keep(p)
+			return replies
+		}
+		d.keep(p[:end])
+		p = p[end+1:]
+		if d.endLine() {
+			replies++
+		}
+	}
+	return replies
+}
+
+// keep notes what matters of a part of the line under way.
+func (d *Dialogue) keep(part []byte) {
+	d.prefixN += uint8(copy(d.prefix[d.prefixN:], part))
+	if part = bytes.TrimRight(part, "\r"); len(part) > 0 {
+		d.last = part[len(part)-1]
+	}
+}
+
+// endLine takes the line under way as ended and reports whether a reply is
+// complete with it.
+func (d *Dialogue) endLine() bool {
+	line, last := d.prefix[:d.prefixN], d.last
+	d.prefixN, d.last = 0, 0
+	switch d.reply {
+	case inUsage:
+		if !bytes.HasPrefix(line, []byte("520 ")) {
+			return false
+		}
+	case inText:
+		if last != ')' {
+			return false
+		}
+	case between:
+		if string(trimEOL(line)) == "HANGUP" {
+			d.hungUp = true
+			return false
+		}
+		if len(line) < 4 || !digits(line[:3]) {
+			return false
+		}
+		if line[3] == '-' {
+			d.reply = inUsage
+			return false
+		}
+		if d.n > 0 && d.pending[0].answersText() && bytes.HasPrefix(line, []byte("200 result=1 (")) && last != ')' {
+			d.reply = inText
+			return false
+		}
+	}
+	d.reply = between
+	if d.n > 0 {
+		d.n--
+		copy(d.pending[:], d.pending[1:])
+		d.pending[maxPending-1] = Other
+	}
+	return true
+}
+
+func digits(p []byte) bool {
+	for _, c := range p {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	return true
+}

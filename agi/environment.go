@@ -1,0 +1,66 @@
+package agi
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+)
+
+// An Environment is what somebody who plays Asterisk puts into a header. Empty
+// fields become what Asterisk writes for a call that it knows nothing about.
+type Environment struct {
+	Host       string // of the URL, with the port if there is one; "localhost" if empty
+	Script     string // the URL's path and query, without the leading slash
+	Channel    string
+	Type       string // channel technology
+	UniqueID   string
+	CallerID   string
+	CallerName string
+	Dialed     string
+	Context    string
+	Extension  string
+	Version    string // of the Asterisk that is played
+	Args       []string
+}
+
+// AppendTo appends the header of e to dst, in Asterisk's order and to the empty
+// line. Line breaks in values are replaced by blanks: nothing here forges
+// fields.
+//
+// Source: launch_netscript and setup_env in Asterisk's res/res_agi.c.
+func (e *Environment) AppendTo(dst []byte) []byte {
+	field := func(name, value string) {
+		dst = fmt.Appendf(dst, "agi_%s: %s\n", name, strings.NewReplacer("\n", " ", "\r", " ").Replace(value))
+	}
+	host := cmp.Or(e.Host, "localhost")
+	field("network", "yes")
+	request := "agi://" + host
+	if e.Script != "" {
+		field("network_script", e.Script)
+		request += "/" + e.Script
+	}
+	field("request", request)
+	field("channel", cmp.Or(e.Channel, "Local/s@default-00000001;2"))
+	field("language", "en")
+	field("type", cmp.Or(e.Type, "Local"))
+	field("uniqueid", cmp.Or(e.UniqueID, "0.0"))
+	field("version", cmp.Or(e.Version, "unknown"))
+	field("callerid", cmp.Or(e.CallerID, "unknown"))
+	field("calleridname", cmp.Or(e.CallerName, "unknown"))
+	field("callingpres", "67") // number unavailable
+	field("callingani2", "0")
+	field("callington", "0")
+	field("callingtns", "0")
+	field("dnid", cmp.Or(e.Dialed, "unknown"))
+	field("rdnis", "unknown")
+	field("context", cmp.Or(e.Context, "default"))
+	field("extension", cmp.Or(e.Extension, "s"))
+	field("priority", "1")
+	field("enhanced", "0.0")
+	field("accountcode", "")
+	field("threadid", "0")
+	for i, arg := range e.Args {
+		field(fmt.Sprintf("arg_%d", i+1), arg)
+	}
+	return append(dst, '\n')
+}

@@ -1,0 +1,165 @@
+package agi
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strconv"
+)
+
+// MaxHeaderLines is how many lines a header may have. Asterisk sends 22 and one
+// for each of at most 127 arguments.
+const MaxHeaderLines = 256
+
+// What can be wrong with a header; a [HeaderError] wraps one of them.
+var (
+	ErrHeaderTooLarge = errors.New("header is too large")
+	ErrTooManyLines   = errors.New("header has too many lines")
+	ErrMalformed      = errors.New("not a header line")
+)
+
+// A HeaderError says that what Asterisk sent is no header.
+type HeaderError struct {
+	Line int   // counted from 1
+	Err  error // ErrHeaderTooLarge, ErrTooManyLines or ErrMalformed
+}
+
+func (e *HeaderError) Error() string { return fmt.Sprintf("header line %d: %v", e.Line, e.Err) }
+func (e *HeaderError) Unwrap() error { return e.Err }
+
+// A Header is the environment that opens a session: lines "name: value", ended
+// by an empty line. Its bytes are kept as they came, so that they can be sent
+// on unchanged. The zero value refuses everything; use [NewHeader]. A Header is
+// not safe for concurrent use.
+//
+// Nothing in a header is escaped: a line break in a caller's name or in an
+// argument forges further fields, or an early end. So of a field that comes
+// twice the first counts, since Asterisk writes its own fields before those
+// that a caller can reach.
+//
+// Source: setup_env in Asterisk's res/res_agi.c.
+type Header struct {
+	buf   []byte
+	max   int // bytes
+	start int // where the line under way begins
+	lines int
+	done  bool
+}
+
+// NewHeader returns an empty header that takes at most max bytes.
+func NewHeader(max int) *Header { return &Header{max: max} }
+
+// Feed takes the next bytes that Asterisk sent and returns how many of them
+// belong to the header; what follows is the session's. Done tells when the
+// empty line has been seen. A *[HeaderError] means that this is no header, or
+// too large a one; Feed must not be called again after it.
+func (h *Header) Feed(p []byte) (n int, err error) {
+	for n < len(p) && !h.done {
+		end := bytes.IndexByte(p[n:], '\n') + 1
+		whole := end > 0
+		if !whole {
+			end = len(p) - n
+		}
+		if len(h.buf)+end > h.max {
+			return n, &HeaderError{h.lines + 1, ErrHeaderTooLarge}
+		}
+		h.buf = append(h.buf, p[n:n+end]...)
+		n += end
+		if err := h.check(whole); err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// check looks at the line under way, which whole says to be complete.
+func (h *Header) check(whole bool) error {
+	line := h.buf[h.start:]
+	if h.lines == 0 && !bytes.HasPrefix(line, []byte("agi_")) && !bytes.HasPrefix([]byte("agi_"), line) {
+		// Said at once, so that a browser or a TLS client doesn't wait for a time-out.
+		return &HeaderError{1, ErrMalformed}
+	}
+	if !whole {
+		return nil
+	}
+	h.lines++
+	line = trimEOL(line)
+	h.start = len(h.buf)
+	switch {
+	case len(line) == 0 && h.lines > 1:
+		h.done = true
+	case h.lines > MaxHeaderLines:
+		return &HeaderError{h.lines, ErrTooManyLines}
+	case bytes.IndexByte(line, ':') <= 0, bytes.IndexByte(line, 0) >= 0:
+		return &HeaderError{h.lines, ErrMalformed}
+	}
+	return nil
+}
+
+// Done reports whether the empty line has been seen.
+func (h *Header) Done() bool { return h.done }
+
+// Len returns the number of bytes so far.
+func (h *Header) Len() int { return len(h.buf) }
+
+// Bytes returns the header as it came, valid until the next Feed.
+func (h *Header) Bytes() []byte { return h.buf }
+
+// Field returns the value of the first field of that name, without the blank
+// after the colon; nil if there is none. The result points into the header.
+func (h *Header) Field(name string) []byte {
+	for rest := h.buf; len(rest) > 0; {
+		var line []byte
+		line, rest, _ = bytes.Cut(rest, []byte("\n"))
+		key, value, ok := bytes.Cut(line, []byte(":"))
+		if ok && string(key) == name {
+			value = bytes.TrimPrefix(trimEOL(value), []byte(" "))
+			return value[:len(value):len(value)]
+		}
+	}
+	return nil
+}
+
+// Script returns the path of the script that is asked for: what follows the
+// first slash of the URL, up to a question mark. It is empty when the URL names
+// no script.
+func (h *Header) Script() []byte {
+	path, _, _ := bytes.Cut(h.Field("agi_network_script"), []byte("?"))
+	return path
+}
+
+// Host returns the host part of the URL that the dialplan called, without port
+// or brackets, as it is written there; nil if the URL has none.
+func (h *Header) Host() []byte {
+	_, rest, ok := bytes.Cut(h.Field("agi_request"), []byte("://"))
+	if !ok {
+		return nil
+	}
+	if i := bytes.IndexAny(rest, "/?"); i >= 0 {
+		rest = rest[:i]
+	}
+	if len(rest) > 0 && rest[0] == '[' {
+		host, _, _ := bytes.Cut(rest[1:], []byte("]"))
+		return host
+	}
+	host, _, _ := bytes.Cut(rest, []byte(":"))
+	return host
+}
+
+// AppendReplay appends the header as another backend gets it, with agi_attempt
+// before its empty line; attempt counts from 1. h must be Done.
+func (h *Header) AppendReplay(dst []byte, attempt int) []byte {
+	end := bytes.LastIndexByte(h.buf[:len(h.buf)-1], '\n') + 1 // where the empty line begins
+	dst = append(dst, h.buf[:end]...)
+	dst = append(dst, "agi_attempt: "...)
+	dst = strconv.AppendInt(dst, int64(attempt), 10)
+	eol := h.buf[end:] // the empty line itself is a line end as this Asterisk writes it
+	dst = append(dst, eol...)
+	return append(dst, eol...)
+}
+
+// trimEOL cuts the line end off: a line feed, and a carriage return before it.
+func trimEOL(line []byte) []byte {
+	line = bytes.TrimSuffix(line, []byte("\n"))
+	return bytes.TrimSuffix(line, []byte("\r"))
+}
