@@ -1,0 +1,182 @@
+// Package config reads agiproxy's YAML file.
+//
+// It is strict: an unknown key, a wrong type, a duplicate name or an impossible
+// value is a [Fault] with file, line, column and key, and all of them are
+// reported at once. What it returns is whole and checked: every absent key has
+// its default, every address its canonical form, every route its pool. A key
+// whose feature does not exist yet is accepted with its inert default value
+// only, and refused otherwise.
+//
+// The file is parsed to nodes once (document.go), and each section is a table
+// of key and decode function over a copy of its defaults (sections.go). What
+// concerns several sections is checked at the end (check.go).
+package config
+
+import (
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"time"
+)
+
+// Config is a whole, checked configuration. Only [Parse], [Load] and [Simple]
+// make one; nothing in it changes afterwards.
+type Config struct {
+	Listeners    []Listener    // at least one
+	Pools        []Pool        // at least one, in the file's order
+	Routes       []Route       // the first that matches wins; empty: everything goes to the only pool
+	Admin        Admin         // metrics and health of agiproxy itself
+	DrainTimeout time.Duration // how long sessions may go on once it stops; 0 ends them at once
+	Loops        int           // event loops; 0 = chosen by the number of cores
+	Log          Log           // the program's log on standard error
+}
+
+// Listener is one address that Asterisk connects to.
+type Listener struct {
+	Address        string         // host:port; an empty host is every address, port 0 one that the system chooses
+	Allow          []netip.Prefix // clients that may connect, at least one; compare with an address unmapped and without zone
+	MaxSessions    int            // sessions at one time, at least 1
+	HeaderTimeout  time.Duration  // from accept to the header's empty line
+	MaxHeaderBytes int            // the header, its empty line included
+}
+
+// Pool is a set of backends that serve the same scripts.
+type Pool struct {
+	Name                string        // letters, digits, dot, dash and underscore
+	Balance             string        // "round-robin" or "least-connections"
+	ConnectTimeout      time.Duration // for one attempt's connection
+	FirstCommandTimeout time.Duration // from the header sent to the first command; 0 = no limit
+	DispatchTimeout     time.Duration // for all attempts together, at least ConnectTimeout
+	Attempts            int           // backends that one session may try, at least 1
+	Replay              string        // "unread", "unanswered" or "never"
+	OnBackendLoss       string        // "failure" or "close"
+	ThinkTimeout        time.Duration // a backend's turn; 0 = no limit
+	HangupTimeout       time.Duration // what a backend gets after HANGUP
+	Health              Health
+	Backends            []Backend // at least one; names and addresses are unique in the pool
+}
+
+// Health is how a pool's backends are probed.
+type Health struct {
+	Probe        string        // "agi", "tcp" or "none"
+	Script       string        // agi_network_script that the agi probe sends
+	Expect       string        // "command", "close" or "any"
+	OnDown       string        // "keep" or "lose" the sessions under way
+	Interval     time.Duration // between probes
+	FastInterval time.Duration // between probes while between up and down, at most Interval
+	Timeout      time.Duration // of one probe, at most Interval
+	Rise, Fall   int           // probes in a row that turn a backend up or down, at least 1
+}
+
+// Backend is one FastAGI server.
+type Backend struct {
+	Name        string // unique in its pool; its Address when the file gives none
+	Address     string // host:port; the host is an IP address or a name
+	Weight      int    // its share, 1 to 256
+	MaxSessions int    // sessions at one time; 0 = no limit
+	Backup      bool   // chosen only when no other can serve
+}
+
+// Route sends the sessions whose header it matches to a pool.
+type Route struct {
+	Match []Match // all must match, in the file's order; none: always
+	Pool  string  // the name of one of the pools
+}
+
+// Match is a condition on one field of a session's header.
+type Match struct {
+	Field   string // "script", "host" (of agi_request), or an agi_… name
+	Pattern string // a valid glob, in which * matches / too, or a valid regular expression after "~"
+}
+
+// Admin is where agiproxy shows its metrics and its own health.
+type Admin struct {
+	Address string // loopback host:port, port 0 one that the system chooses; "" = none
+}
+
+// Log is how the program logs.
+type Log struct {
+	Level  string // "trace", "debug", "info", "warn" or "error"
+	Format string // "text" or "json"
+}
+
+// maxFileBytes bounds the file: a thousand backends take a tenth of it.
+const maxFileBytes = 1 << 20
+
+// Load reads and parses the file at path. A file that can't be read gives the
+// error of package os, one that is wrong gives [Faults].
+func Load(path string) (*Config, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	// One byte more than allowed, so that Parse sees that there is too much.
+	data, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
+	if err != nil {
+		return nil, err
+	}
+	return Parse(path, data)
+}
+
+// Parse reads a configuration from data; name stands for the file in faults.
+// The error is always [Faults], sorted by place.
+func Parse(name string, data []byte) (*Config, error) {
+	d := &decoder{name: name}
+	if root := d.document(data); root != nil {
+		cfg := d.file(root)
+		if len(d.faults) == 0 {
+			return cfg, nil
+		}
+	}
+	return nil, d.sorted()
+}
+
+// Simple is a configuration without a file: one listener, and one pool named
+// "default" whose backends are named by their addresses. All else has its
+// default; an empty listen too. The error is always [Faults], which name the
+// flags --listen and --backend.
+func Simple(listen string, backends []string) (*Config, error) {
+	var faults Faults
+	fault := func(format string, args ...any) {
+		faults = append(faults, Fault{Message: fmt.Sprintf(format, args...)})
+	}
+	cfg := defaultConfig()
+	listener := &cfg.Listeners[0]
+	if listen != "" {
+		address, err := listenAddress(listen)
+		if err != nil {
+			fault("--listen %q: %v", listen, err)
+		}
+		listener.Address = address
+	}
+	pool := defaultPool()
+	pool.Name = "default"
+	if len(backends) == 0 {
+		fault("--backend: none given; want at least one HOST:PORT")
+	}
+	seen := make(map[string]bool)
+	for _, given := range backends {
+		address, err := backendAddress(given)
+		switch {
+		case err != nil:
+			fault("--backend %q: %v", given, err)
+			continue
+		case seen[address]:
+			fault("--backend %q: given twice", given)
+			continue
+		case loopsBack(listener.Address, address):
+			fault("--backend %q: this is agiproxy's own --listen address %s; sessions would go round in a loop", given, listener.Address)
+		}
+		seen[address] = true
+		b := defaultBackend()
+		b.Name, b.Address = address, address
+		pool.Backends = append(pool.Backends, b)
+	}
+	if len(faults) > 0 {
+		return nil, faults
+	}
+	cfg.Pools = []Pool{pool}
+	return &cfg, nil
+}

@@ -1,0 +1,43 @@
+package config
+
+import (
+	"errors"
+	"regexp"
+	"strings"
+)
+
+var (
+	poolPattern = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$`)
+	// A backend's name may look like an address, since that is its default.
+	backendPattern = regexp.MustCompile(`^[A-Za-z0-9_\[][A-Za-z0-9_.:%\[\]-]{0,271}$`)
+)
+
+// checkName checks a pool's name. It becomes a label of metrics, a word of the
+// log and of command lines.
+func checkName(s string) error {
+	if !poolPattern.MatchString(s) {
+		return errors.New("no name for a pool; want up to 64 letters, digits, dots, dashes and underscores")
+	}
+	return nil
+}
+
+func backendName(s string) (string, error) {
+	if !backendPattern.MatchString(s) {
+		return "", errors.New("no name for a backend; want letters, digits, dots, dashes, underscores and colons")
+	}
+	return s, nil
+}
+
+// scriptName checks what the probe sends as agi_network_script: it is a part of
+// a header line and of agi_request.
+func scriptName(s string) (string, error) {
+	switch {
+	case s == "":
+		return "", errors.New("the name is empty; want one that the backend knows, or agiproxy-probe")
+	case len(s) > 256:
+		return "", errors.New("the name is too long; want at most 256 bytes")
+	case strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f }):
+		return "", errors.New("spaces or control characters; want a plain name, such as agiproxy-probe")
+	}
+	return s, nil
+}

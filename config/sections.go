@@ -1,0 +1,356 @@
+package config
+
+import (
+	"net/netip"
+	"path"
+	"regexp"
+	"strings"
+	"time"
+
+	"gopkg.in/yaml.v3"
+)
+
+// Bounds that several keys share.
+const (
+	maxSessions  = 1_000_000
+	maxListeners = 64
+	maxEntries   = 1000 // pools, backends of one, routes, networks: all are gone through one by one
+)
+
+func defaultConfig() Config {
+	return Config{
+		Listeners:    []Listener{defaultListener()},
+		Admin:        Admin{Address: "127.0.0.1:9577"},
+		DrainTimeout: 5 * time.Minute,
+		Log:          Log{Level: "info", Format: "text"},
+	}
+}
+
+func defaultListener() Listener {
+	return Listener{
+		Address:        ":4577",
+		Allow:          privateNetworks(),
+		MaxSessions:    20000,
+		HeaderTimeout:  5 * time.Second,
+		MaxHeaderBytes: 64 << 10,
+	}
+}
+
+func defaultPool() Pool {
+	return Pool{
+		Balance:         "least-connections",
+		ConnectTimeout:  time.Second,
+		DispatchTimeout: 20 * time.Second,
+		Attempts:        3,
+		Replay:          "unread",
+		OnBackendLoss:   "failure",
+		HangupTimeout:   time.Minute,
+		Health: Health{
+			Probe:        "agi",
+			Script:       "agiproxy-probe",
+			Expect:       "any",
+			OnDown:       "keep",
+			Interval:     2 * time.Second,
+			FastInterval: 500 * time.Millisecond,
+			Timeout:      time.Second,
+			Rise:         2,
+			Fall:         3,
+		},
+	}
+}
+
+func defaultBackend() Backend { return Backend{Weight: 1} }
+
+// file decodes the whole file, and then checks what lies between its sections.
+func (d *decoder) file(root *yaml.Node) *Config {
+	c := defaultConfig()
+	s := d.mapping("", root, d.fileFields(&c))
+	if !s.has("listeners") {
+		d.places.listeners = []*yaml.Node{root}
+	}
+	d.places.pools.section = s.at("pools")
+	d.check(&c)
+	return &c
+}
+
+func (d *decoder) fileFields(c *Config) fields {
+	return fields{
+		"listeners": func(key string, n *yaml.Node) {
+			c.Listeners = nil
+			d.each(maxListeners, func(_ string, n *yaml.Node) {
+				c.Listeners = append(c.Listeners, d.listener(n))
+			})(key, n)
+			if n.Kind == yaml.SequenceNode && len(n.Content) == 0 {
+				d.fault(n, "%s: the list is empty; want at least one, or no such key for the default one", key)
+			}
+		},
+		"pools": func(key string, n *yaml.Node) { c.Pools = d.pools(key, n) },
+		"routes": d.each(maxEntries, func(_ string, n *yaml.Node) {
+			c.Routes = append(c.Routes, d.route(n))
+		}),
+		"admin":         func(key string, n *yaml.Node) { d.mapping(key, n, d.adminFields(&c.Admin)) },
+		"drain_timeout": d.durationOrZero(&c.DrainTimeout, time.Millisecond, 24*time.Hour),
+		"loops":         d.integer(&c.Loops, 0, 256),
+		"log":           func(key string, n *yaml.Node) { d.mapping(key, n, d.logFields(&c.Log)) },
+	}
+}
+
+// listener decodes one entry of listeners, over the defaults.
+func (d *decoder) listener(n *yaml.Node) Listener {
+	l := defaultListener()
+	s := d.mapping("", n, d.listenerFields(&l))
+	d.places.listeners = append(d.places.listeners, s.at("address"))
+	return l
+}
+
+func (d *decoder) listenerFields(l *Listener) fields {
+	return fields{
+		"address":               d.checked(&l.Address, "an address such as :4577", listenAddress),
+		"allow":                 func(key string, n *yaml.Node) { l.Allow = d.allow(key, n) },
+		"max_sessions":          d.integer(&l.MaxSessions, 1, maxSessions),
+		"header_timeout":        d.duration(&l.HeaderTimeout, 10*time.Millisecond, 5*time.Minute),
+		"max_header_bytes":      d.size(&l.MaxHeaderBytes, 1<<10, 1<<20),
+		"accept_proxy_protocol": d.only("false"),
+		"tls":                   func(key string, n *yaml.Node) { d.mapping(key, n, d.listenerTLSFields()) },
+	}
+}
+
+// allow decodes the list of clients that may connect.
+func (d *decoder) allow(key string, n *yaml.Node) (prefixes []netip.Prefix) {
+	d.each(maxEntries, func(key string, n *yaml.Node) {
+		value, ok := d.scalar(key, n, "a network such as 10.0.0.0/8")
+		if !ok {
+			return
+		}
+		networks, err := parseNetworks(value)
+		if err != nil {
+			d.fault(n, "%s: %s: %v", key, quote(value), err)
+			return
+		}
+		prefixes = append(prefixes, networks...)
+	})(key, n)
+	if n.Kind == yaml.SequenceNode && len(n.Content) == 0 {
+		d.fault(n, "%s: the list is empty, so that nobody could connect; want networks such as 10.0.0.0/8, private or any", key)
+	}
+	return prefixes
+}
+
+// pools decodes the mapping of pools, in the file's order.
+func (d *decoder) pools(key string, n *yaml.Node) (pools []Pool) {
+	for entry := range d.entries(key, n) {
+		if err := checkName(entry.key); err != nil {
+			d.fault(entry.at, "%s: %s: %v", key, quote(entry.key), err)
+		}
+		if len(pools) == maxEntries {
+			d.fault(entry.at, "%s: too many; want at most %d", key, maxEntries)
+			return pools
+		}
+		d.places.pools.keys = append(d.places.pools.keys, entry.at)
+		pools = append(pools, d.pool(entry))
+	}
+	return pools
+}
+
+// pool decodes one entry of pools, over the defaults.
+func (d *decoder) pool(e entry) Pool {
+	p := defaultPool()
+	p.Name = e.key
+	var backends []*yaml.Node
+	s := section{node: e.at}
+	if !isNull(e.value) {
+		s = d.mapping("", e.value, d.poolFields(&p, &backends))
+	}
+	if p.DispatchTimeout < p.ConnectTimeout && !s.bad["dispatch_timeout"] && !s.bad["connect_timeout"] {
+		key := "connect_timeout"
+		if s.has("dispatch_timeout") {
+			key = "dispatch_timeout"
+		}
+		d.fault(s.at(key), "dispatch_timeout: %s is less than connect_timeout, %s", short(p.DispatchTimeout), short(p.ConnectTimeout))
+	}
+	if len(p.Backends) == 0 && !s.bad["backends"] && (isNull(e.value) || e.value.Kind == yaml.MappingNode) {
+		d.fault(e.at, "pool %s: no backends; want at least one, such as {address: \"10.0.0.11:4573\"}", quote(p.Name))
+	}
+	d.places.backends = append(d.places.backends, backends)
+	return p
+}
+
+// poolFields puts the place of each backend's address into places.
+func (d *decoder) poolFields(p *Pool, places *[]*yaml.Node) fields {
+	const long = 24 * time.Hour // the longest time to wait for a script
+	return fields{
+		"balance": d.soon(d.choice(&p.Balance, "round-robin", "least-connections"),
+			"want round-robin or least-connections", "random", "hash"),
+		"hash_field":            d.only(),
+		"connect_timeout":       d.duration(&p.ConnectTimeout, time.Millisecond, time.Minute),
+		"first_command_timeout": d.durationOrZero(&p.FirstCommandTimeout, 10*time.Millisecond, long),
+		"dispatch_timeout":      d.duration(&p.DispatchTimeout, 10*time.Millisecond, time.Hour),
+		"attempts":              d.integer(&p.Attempts, 1, 100),
+		"replay":                d.choice(&p.Replay, "unread", "unanswered", "never"),
+		"on_backend_loss":       d.soon(d.choice(&p.OnBackendLoss, "failure", "close"), "want failure or close", "resume"),
+		"think_timeout":         d.durationOrZero(&p.ThinkTimeout, 10*time.Millisecond, long),
+		"hangup_timeout":        d.duration(&p.HangupTimeout, 10*time.Millisecond, long),
+		"queue":                 func(key string, n *yaml.Node) { d.mapping(key, n, d.queueFields()) },
+		"fallback":              func(key string, n *yaml.Node) { d.mapping(key, n, d.fallbackFields()) },
+		"health":                func(key string, n *yaml.Node) { d.health(key, n, &p.Health) },
+		"ejection":              d.only(),
+		"slow_start":            d.noTime,
+		"tls":                   func(key string, n *yaml.Node) { d.mapping(key, n, d.poolTLSFields()) },
+		"backends": d.each(maxEntries, func(key string, n *yaml.Node) {
+			b, at := d.backend(key, n)
+			p.Backends = append(p.Backends, b)
+			*places = append(*places, at)
+		}),
+	}
+}
+
+// health decodes a pool's health. The times that must not exceed interval
+// follow it down when they are not given themselves.
+func (d *decoder) health(key string, n *yaml.Node, h *Health) {
+	s := d.mapping(key, n, d.healthFields(h))
+	for _, limited := range []struct {
+		key  string
+		time *time.Duration
+	}{{"fast_interval", &h.FastInterval}, {"timeout", &h.Timeout}} {
+		switch {
+		case *limited.time <= h.Interval || s.bad["interval"] || s.bad[limited.key]:
+		case s.has(limited.key):
+			d.fault(s.at(limited.key), "%s: %s is more than %s, %s",
+				dotted(key, limited.key), short(*limited.time), dotted(key, "interval"), short(h.Interval))
+		default:
+			*limited.time = h.Interval
+		}
+	}
+}
+
+func (d *decoder) healthFields(h *Health) fields {
+	return fields{
+		"probe":         d.choice(&h.Probe, "agi", "tcp", "none"),
+		"script":        d.checked(&h.Script, "a script's name", scriptName),
+		"expect":        d.choice(&h.Expect, "command", "close", "any"),
+		"interval":      d.duration(&h.Interval, 10*time.Millisecond, time.Hour),
+		"fast_interval": d.duration(&h.FastInterval, 10*time.Millisecond, time.Hour),
+		"timeout":       d.duration(&h.Timeout, time.Millisecond, time.Minute),
+		"rise":          d.integer(&h.Rise, 1, 100),
+		"fall":          d.integer(&h.Fall, 1, 100),
+		"on_down":       d.choice(&h.OnDown, "keep", "lose"),
+	}
+}
+
+// backend decodes one entry of backends, which may be just its address, and
+// tells where its address stands.
+func (d *decoder) backend(key string, n *yaml.Node) (Backend, *yaml.Node) {
+	b := defaultBackend()
+	if n.Kind == yaml.ScalarNode {
+		d.checked(&b.Address, "an address such as 10.0.0.11:4573", backendAddress)(key, n)
+		b.Name = b.Address
+		return b, n
+	}
+	s := d.mapping("", n, d.backendFields(&b))
+	if n.Kind == yaml.MappingNode && !s.has("address") && !s.has("srv") && !s.has("dns") && !s.has("exec") {
+		d.fault(n, "%s: a backend without an address; want host:port, such as 10.0.0.11:4573", key)
+	}
+	if b.Name == "" {
+		b.Name = b.Address
+	}
+	return b, s.at("address")
+}
+
+func (d *decoder) backendFields(b *Backend) fields {
+	return fields{
+		"name":         d.checked(&b.Name, "a name", backendName),
+		"address":      d.checked(&b.Address, "an address such as 10.0.0.11:4573", backendAddress),
+		"weight":       d.weight(&b.Weight),
+		"max_sessions": d.integer(&b.MaxSessions, 0, maxSessions),
+		"backup":       d.boolean(&b.Backup),
+		"srv":          d.only(),
+		"dns":          d.only(),
+		"exec":         d.only(),
+		"workers":      d.only(),
+	}
+}
+
+// weight decodes a backend's share. Elsewhere 0 often means "none for now", so
+// it gets an answer of its own.
+func (d *decoder) weight(to *int) decode {
+	number := d.integer(to, 1, 256)
+	return func(key string, n *yaml.Node) {
+		if n.Kind == yaml.ScalarNode && n.Value == "0" {
+			d.fault(n, "%s: a backend of weight 0 would never be chosen; want 1 to 256, or remove the backend: on reload its sessions drain", key)
+			return
+		}
+		number(key, n)
+	}
+}
+
+// route decodes one entry of routes.
+func (d *decoder) route(n *yaml.Node) Route {
+	var r Route
+	before := d.count()
+	s := d.mapping("", n, d.routeFields(&r))
+	if n.Kind == yaml.MappingNode && r.Pool == "" && !s.bad["pool"] {
+		d.fault(n, "routes: a route without its pool; want pool: NAME")
+	}
+	d.places.routes = append(d.places.routes, routePlace{s.node, s.at("pool"), d.count() > before})
+	return r
+}
+
+func (d *decoder) routeFields(r *Route) fields {
+	return fields{
+		"match": func(key string, n *yaml.Node) { r.Match = d.match(key, n) },
+		"pool":  d.text(&r.Pool),
+	}
+}
+
+// match decodes a route's conditions. Its keys are free, within fieldName; a
+// key without a value is a fault here, for a condition that silently vanishes
+// would make its route match everything.
+func (d *decoder) match(key string, n *yaml.Node) (matches []Match) {
+	for entry := range d.entries(key, n) {
+		name := dotted(key, entry.key)
+		if entry.key != "script" && entry.key != "host" && !fieldName.MatchString(entry.key) {
+			d.fault(entry.at, "unknown key %s; want script, host, or a header field such as agi_context", quote(name))
+			continue
+		}
+		if isNull(entry.value) {
+			d.fault(entry.value, "%s: no pattern; want a glob, or a regular expression after ~ (a ~ alone is YAML's null)", name)
+			continue
+		}
+		pattern, ok := d.scalar(name, entry.value, "a glob, or a regular expression after ~")
+		if !ok {
+			continue
+		}
+		if err := checkPattern(pattern); err != nil {
+			d.fault(entry.value, "%s: %s: %v", name, quote(pattern), err)
+			continue
+		}
+		matches = append(matches, Match{entry.key, pattern})
+	}
+	return matches
+}
+
+// fieldName is a header field that a route may look at; Asterisk writes them in
+// lower case.
+var fieldName = regexp.MustCompile(`^agi_[a-z0-9_]{1,60}$`)
+
+func checkPattern(pattern string) error {
+	if expression, ok := strings.CutPrefix(pattern, "~"); ok {
+		_, err := regexp.Compile(expression)
+		return err
+	}
+	_, err := path.Match(pattern, "")
+	return err
+}
+
+func (d *decoder) adminFields(a *Admin) fields {
+	return fields{
+		"address":         d.checked(&a.Address, `an address such as 127.0.0.1:9577, or ""`, adminAddress),
+		"web_config_file": d.only(""),
+	}
+}
+
+func (d *decoder) logFields(l *Log) fields {
+	return fields{
+		"level":  d.choice(&l.Level, "trace", "debug", "info", "warn", "error"),
+		"format": d.choice(&l.Format, "text", "json"),
+	}
+}

@@ -1,0 +1,65 @@
+package config
+
+import (
+	"slices"
+
+	"gopkg.in/yaml.v3"
+)
+
+// The keys of features that do not exist yet. They are known, so that a file
+// which spells out their inert defaults is right, and refused with any other
+// value, so that nobody believes to have what isn't there.
+
+// only accepts a single value that is one of inert, and refuses all else.
+func (d *decoder) only(inert ...string) decode {
+	return func(key string, n *yaml.Node) {
+		if n.Kind == yaml.ScalarNode && slices.Contains(inert, n.Value) {
+			return
+		}
+		d.notYet(key, n)
+	}
+}
+
+func (d *decoder) notYet(key string, n *yaml.Node) {
+	d.fault(n, "%s is not supported yet; want no such key", key)
+}
+
+// soon is known, but for the words that will be known one day.
+func (d *decoder) soon(known decode, want string, words ...string) decode {
+	return func(key string, n *yaml.Node) {
+		if n.Kind == yaml.ScalarNode && slices.Contains(words, n.Value) {
+			d.fault(n, "%s: %s is not supported yet; %s", key, n.Value, want)
+			return
+		}
+		known(key, n)
+	}
+}
+
+// noTime accepts a duration of zero.
+func (d *decoder) noTime(key string, n *yaml.Node) {
+	if value, ok := d.parseDuration(key, n); ok && value != 0 {
+		d.fault(n, "%s is not supported yet; want 0s, or no such key", key)
+	}
+}
+
+func (d *decoder) queueFields() fields {
+	return fields{"timeout": d.noTime, "limit": d.only("0")}
+}
+
+func (d *decoder) fallbackFields() fields {
+	return fields{"commands": func(key string, n *yaml.Node) {
+		if n.Kind != yaml.SequenceNode || len(n.Content) > 0 {
+			d.notYet(key, n)
+		}
+	}}
+}
+
+func (d *decoder) listenerTLSFields() fields {
+	file := d.only("")
+	return fields{"cert_file": file, "key_file": file, "client_ca_file": file}
+}
+
+func (d *decoder) poolTLSFields() fields {
+	file := d.only("")
+	return fields{"ca_file": file, "cert_file": file, "key_file": file, "server_name": file}
+}
