@@ -1,0 +1,194 @@
+package balancer
+
+import (
+	"net/netip"
+	"sync/atomic"
+	"time"
+)
+
+// State is what a backend can be asked to do.
+type State uint8
+
+const (
+	Up      State = iota // takes new sessions
+	Busy                 // alive, but all its hands are full: the last resort
+	Down                 // health checks have given up on it, or its name has no address
+	Drained              // takes no new sessions; those under way go on
+)
+
+// NumStates is how many states there are.
+const NumStates = 4
+
+// String returns the state in lower case.
+func (s State) String() string { return [NumStates]string{"up", "busy", "down", "drained"}[s] }
+
+// progressWindow is how long a server may leave all its sessions without a move
+// and still count as being at work. A script's turn is seldom longer: it reads
+// a database or calls a web service.
+const progressWindow = 10 * time.Second
+
+// A Backend is one server of a pool. It outlives the pool that it was made for
+// when a reload keeps it, and with it its sessions and its verdict. All methods
+// are safe for concurrent use; none blocks.
+type Backend struct {
+	name    string
+	address string
+
+	addr    atomic.Pointer[netip.AddrPort]
+	down    atomic.Bool
+	busy    atomic.Bool
+	drained atomic.Bool
+	weight  atomic.Int64
+	max     atomic.Int64 // sessions; 0 means no limit
+	backup  atomic.Bool
+
+	sessions atomic.Int64 // loans under way
+	total    atomic.Uint64
+	current  atomic.Int64 // smooth weighted round-robin, see roundRobin
+
+	waiting atomic.Int64  // sessions in which the server owes nothing
+	moves   atomic.Uint64 // moves that servers' turns ended with
+	seen    atomic.Uint64 // moves, when Progressing last looked
+	seenAt  atomic.Int64  // UnixNano of the last time that seen had changed
+}
+
+// NewBackend returns a backend that is up, of weight 1, without a limit and
+// without a network address: nothing is sent to it before SetAddr. The address
+// is the one written in the configuration.
+func NewBackend(name, address string) *Backend {
+	b := &Backend{name: name, address: address}
+	b.weight.Store(1)
+	return b
+}
+
+// Name returns the backend's name, unique in its pool.
+func (b *Backend) Name() string { return b.name }
+
+// Address returns the address as it was configured.
+func (b *Backend) Address() string { return b.address }
+
+// Addr returns where to connect to; the zero AddrPort as long as the name has
+// no address.
+func (b *Backend) Addr() netip.AddrPort {
+	if p := b.addr.Load(); p != nil {
+		return *p
+	}
+	return netip.AddrPort{}
+}
+
+// SetAddr sets where to connect to from now on.
+func (b *Backend) SetAddr(a netip.AddrPort) { b.addr.Store(&a) }
+
+// Configure sets what an operator may change while sessions are under way.
+// weight is at least 1; max is the most sessions at a time, 0 for no limit; a
+// backup serves only when no other backend can.
+func (b *Backend) Configure(weight, max int, backup bool) {
+	b.weight.Store(int64(weight))
+	b.max.Store(int64(max))
+	b.backup.Store(backup)
+}
+
+// Weight returns the backend's share relative to the others'.
+func (b *Backend) Weight() int { return int(b.weight.Load()) }
+
+// SetUp gives the verdict of the health checks.
+func (b *Backend) SetUp(up bool) { b.down.Store(!up) }
+
+// SetBusy says whether a health check is waiting in the server's line.
+func (b *Backend) SetBusy(busy bool) { b.busy.Store(busy) }
+
+// Drain stops new sessions, or allows them again.
+func (b *Backend) Drain(drained bool) { b.drained.Store(drained) }
+
+// State returns what the backend can be asked to do. Being full is no state,
+// since it changes with each session.
+func (b *Backend) State() State {
+	switch {
+	case b.drained.Load():
+		return Drained
+	case b.down.Load() || b.addr.Load() == nil:
+		return Down
+	case b.busy.Load():
+		return Busy
+	}
+	return Up
+}
+
+// Sessions returns how many sessions are under way, attempts included.
+func (b *Backend) Sessions() int { return int(b.sessions.Load()) }
+
+// Total returns how many times the backend has been picked.
+func (b *Backend) Total() uint64 { return b.total.Load() }
+
+// Full reports whether the backend has as many sessions as it may.
+func (b *Backend) Full() bool {
+	max := b.max.Load()
+	return max > 0 && b.sessions.Load() >= max
+}
+
+// Progressing reports whether the sessions under way explain why the server
+// lets a newcomer wait: in one of them at least the server owes nothing, or has
+// done something of late. It remembers when it last saw something new, so it is
+// meant for one caller who asks again and again: the backend's health check.
+func (b *Backend) Progressing() bool {
+	if b.sessions.Load() == 0 {
+		return false
+	}
+	now := time.Now().UnixNano()
+	if moves := b.moves.Load(); b.seen.Swap(moves) != moves {
+		b.seenAt.Store(now)
+	}
+	return b.waiting.Load() > 0 || now-b.seenAt.Load() < int64(progressWindow)
+}
+
+// borrow counts one more session, unless the backend is full.
+func (b *Backend) borrow() bool {
+	for {
+		n, max := b.sessions.Load(), b.max.Load()
+		if max > 0 && n >= max {
+			return false
+		}
+		if b.sessions.CompareAndSwap(n, n+1) {
+			b.total.Add(1)
+			return true
+		}
+	}
+}
+
+// A Loan is one session's claim on a backend, from being picked to Done. The
+// zero Loan is none. It belongs to one session and is not safe for concurrent
+// use.
+type Loan struct {
+	backend *Backend
+	waiting bool // the server owes nothing
+}
+
+// Backend returns the backend that was picked, nil for the zero Loan.
+func (l *Loan) Backend() *Backend { return l.backend }
+
+// ServersTurn says whether the server owes the session's next move. A loan
+// begins with the server's turn.
+func (l *Loan) ServersTurn(owes bool) {
+	if l.waiting == !owes {
+		return
+	}
+	l.waiting = !owes
+	if owes {
+		l.backend.waiting.Add(-1)
+		return
+	}
+	l.backend.moves.Add(1)
+	l.backend.waiting.Add(1)
+}
+
+// Done gives the backend back and makes l the zero Loan. It panics for the zero
+// Loan: a loan is given back once.
+func (l *Loan) Done() {
+	if l.waiting {
+		l.backend.waiting.Add(-1)
+	}
+	if l.backend.sessions.Add(-1) < 0 {
+		panic("balancer: more loans given back than lent")
+	}
+	*l = Loan{}
+}

@@ -1,0 +1,104 @@
+// Package balancer chooses the server for a session: pools of backends, the
+// policies that pick among them, and what they know about each backend.
+//
+// It does no I/O and knows nothing of what sessions are about. A pick takes no
+// lock: it looks at each backend's own counters, which change by atomic
+// operations. Under concurrent picks a policy may therefore act on counts that
+// are one session old; a backend's limit is never exceeded.
+package balancer
+
+import (
+	"errors"
+	"slices"
+	"sync"
+)
+
+// ErrNoBackend says that no backend of the pool can take the session: each is
+// down, drained, full or was tried before.
+var ErrNoBackend = errors.New("no backend can serve")
+
+// A Pool is a fixed set of backends with one policy. It is safe for concurrent
+// use.
+type Pool struct {
+	backends []*Backend
+	policy   Policy
+	scratch  sync.Pool // *[]*Backend: candidates of a pick under way
+}
+
+// NewPool returns a pool of these backends.
+func NewPool(policy Policy, backends []*Backend) *Pool {
+	p := &Pool{backends: slices.Clone(backends), policy: policy}
+	p.scratch.New = func() any {
+		s := make([]*Backend, 0, len(backends))
+		return &s
+	}
+	return p
+}
+
+// Backends returns the pool's backends in the configuration's order. The caller
+// must not change it.
+func (p *Pool) Backends() []*Backend { return p.backends }
+
+// CanServe reports whether a session could be given to some backend now, were
+// it not for limits.
+func (p *Pool) CanServe() bool {
+	return slices.ContainsFunc(p.backends, func(b *Backend) bool {
+		s := b.State()
+		return s == Up || s == Busy
+	})
+}
+
+// Pick lends the backend that the policy chooses among those that can serve and
+// are not in tried. Primaries come first, then backups, then backends that are
+// busy. The key is what [Policy] says of it. The error is [ErrNoBackend]; else
+// the loan must be given back by Done.
+func (p *Pool) Pick(tried []*Backend, key uint64) (Loan, error) {
+	scratch := p.scratch.Get().(*[]*Backend)
+	defer func() {
+		clear(*scratch)
+		p.scratch.Put(scratch)
+	}()
+	for rank := range numRanks {
+		for {
+			*scratch = p.candidates((*scratch)[:0], rank, tried)
+			if len(*scratch) == 0 {
+				break
+			}
+			if b := p.policy.Choose(*scratch, key); b.borrow() {
+				return Loan{backend: b}, nil
+			}
+			// Somebody else took its last place meanwhile: it is full now.
+		}
+	}
+	return Loan{}, ErrNoBackend
+}
+
+// numRanks is how many groups of backends a pick tries in turn, see rankOf.
+const numRanks = 4
+
+// rankOf returns the group that a backend belongs to, and false if it can't
+// serve.
+func rankOf(b *Backend) (rank int, ok bool) {
+	switch b.State() {
+	case Up:
+	case Busy:
+		rank = 2
+	default:
+		return 0, false
+	}
+	if b.backup.Load() {
+		rank++
+	}
+	return rank, true
+}
+
+// candidates appends the backends of that rank which can take one more session.
+func (p *Pool) candidates(dst []*Backend, rank int, tried []*Backend) []*Backend {
+	for _, b := range p.backends {
+		r, ok := rankOf(b)
+		if ok && r == rank && !b.Full() && !slices.Contains(tried, b) {
+			dst = append(dst, b)
+		}
+	}
+	return dst
+}

@@ -1,0 +1,144 @@
+package loop
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"syscall"
+)
+
+// acceptBurst is how many connections one listener may bring before the loop
+// looks at the others again.
+const acceptBurst = 64
+
+// A Listener is a socket that loops accept connections from. It may be given to
+// several loops.
+type Listener struct {
+	fd   int
+	addr netip.AddrPort
+}
+
+// Listen opens a TCP listener on an address such as ":4577". Options that every
+// connection needs are set on it, since accepted sockets inherit them: no
+// delay, and keepalive as o says.
+func Listen(ctx context.Context, address string, o Options) (*Listener, error) {
+	o = o.withDefaults()
+	var optErr error
+	lc := net.ListenConfig{
+		KeepAlive: -1, // ours are set below, for IPv4 and IPv6 alike
+		Control: func(_, _ string, rc syscall.RawConn) error {
+			return rc.Control(func(fd uintptr) { optErr = setSessionOptions(int(fd), &o) })
+		},
+	}
+	lc.SetMultipathTCP(false) // Asterisk doesn't speak it, and it takes no TCP options
+	ln, err := lc.Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	// The runtime's poller would be woken for each connection that the loops
+	// accept, so they get a descriptor that it doesn't watch.
+	defer ln.Close()
+	if optErr != nil {
+		return nil, fmt.Errorf("set options of listener %s: %w", address, optErr)
+	}
+	rc, err := ln.(*net.TCPListener).SyscallConn()
+	if err != nil {
+		return nil, fmt.Errorf("take descriptor of listener %s: %w", address, err)
+	}
+	fd := noFD
+	if cerr := rc.Control(func(s uintptr) { fd, err = duplicate(int(s)) }); cerr != nil {
+		err = cerr
+	}
+	if err != nil {
+		return nil, fmt.Errorf("duplicate descriptor of listener %s: %w", address, err)
+	}
+	return &Listener{fd: fd, addr: ln.Addr().(*net.TCPAddr).AddrPort()}, nil
+}
+
+// Addr returns the address that the listener is bound to.
+func (ln *Listener) Addr() netip.AddrPort { return ln.addr }
+
+// Close stops listening. Every loop must have ended its Accept before.
+func (ln *Listener) Close() {
+	closeFD(ln.fd)
+	ln.fd = noFD
+}
+
+// An acceptor is a listener as one loop serves it.
+type acceptor struct {
+	fd   int
+	slot uint32
+	open func(*Conn) Handler
+	shed func(error)
+}
+
+// Accept takes connections from ln from now on and calls open for each, which
+// returns the connection's handler, or nil to have it closed without a byte. A
+// connection for which there is no descriptor is closed, and shed is called
+// with the reason. For handlers and Do only; the result ends it.
+func (l *Loop) Accept(ln *Listener, open func(*Conn) Handler, shed func(error)) (stop func(), err error) {
+	a := &acceptor{fd: ln.fd, slot: l.takeSlot(), open: open, shed: shed}
+	l.slots[a.slot].acceptor = a
+	if err := l.poll.addListener(a.fd, l.id(a.slot)); err != nil {
+		l.freeSlot(a.slot)
+		return nil, fmt.Errorf("watch listener %s: %w", ln.addr, err)
+	}
+	return func() {
+		l.poll.remove(a.fd)
+		l.freeSlot(a.slot)
+	}, nil
+}
+
+func (l *Loop) accept(a *acceptor) {
+	generation := l.slots[a.slot].generation
+	for range acceptBurst {
+		fd, remote, err := acceptSocket(a.fd)
+		switch {
+		case err == nil:
+			l.adopt(fd, remote, a)
+		case outOfDescriptors(err):
+			l.shed(a, err)
+			return
+		case wouldBlock(err):
+			return
+		default:
+			// The peer has gone before it was accepted, or the network has
+			// told of an error that belongs to that one connection.
+			continue
+		}
+		if l.slots[a.slot].generation != generation {
+			return // the handler has ended the Accept
+		}
+	}
+}
+
+// adopt makes fd a connection of this loop.
+func (l *Loop) adopt(fd int, remote netip.AddrPort, a *acceptor) {
+	c := &Conn{loop: l, fd: fd, slot: noSlot, remote: remote}
+	c.timer.conn = c
+	if err := l.register(c); err != nil {
+		c.Close()
+		a.shed(fmt.Errorf("watch connection: %w", err))
+		return
+	}
+	if c.handler = a.open(c); c.handler == nil {
+		c.Close()
+	}
+}
+
+// shed closes the connection that waits first, by means of the spare
+// descriptor: left alone it would wake the loop for ever.
+func (l *Loop) shed(a *acceptor, reason error) {
+	if l.spare != noFD {
+		closeFD(l.spare)
+	}
+	fd, _, err := acceptSocket(a.fd)
+	if err == nil {
+		closeFD(fd)
+	}
+	l.spare = openSpare()
+	if err == nil {
+		a.shed(reason)
+	}
+}

@@ -1,0 +1,38 @@
+package proxy
+
+import "time"
+
+const (
+	// answerTimeout is how long Asterisk gets to set a variable.
+	answerTimeout = time.Second
+	// lingerTimeout is how long Asterisk gets to close after agiproxy has. It
+	// does so at once, unless the way to it is cut.
+	lingerTimeout = 5 * time.Second
+)
+
+// answer sets AGIPROXYSTATUS. No command is under way.
+func (s *Session) answer() {
+	s.state = answering
+	s.front.Write([]byte("SET VARIABLE AGIPROXYSTATUS " + s.own.status + "\n"))
+	s.front.SetTimer(s.after(answerTimeout))
+}
+
+// giveUp goes on without Asterisk's reply.
+func (o *ownDialogue) giveUp(s *Session) { s.sayFailure() }
+
+// sayFailure ends the session with the line that makes Asterisk set AGISTATUS
+// to FAILURE. Closing without it would be SUCCESS.
+//
+// Source: run_agi in Asterisk's res/res_agi.c, which looks for that word before
+// it takes a line as a command.
+func (s *Session) sayFailure() {
+	s.front.Write([]byte("failure\n"))
+	s.closeFront()
+}
+
+// refuse ends a session that has no header: there is nobody to set a variable
+// for.
+func (s *Session) refuse(outcome Outcome, err error) {
+	s.conclude(outcome, err)
+	s.sayFailure()
+}

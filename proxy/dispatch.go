@@ -1,0 +1,259 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"agiproxy/balancer"
+)
+
+var (
+	errConnectLate  = errors.New("connect timed out")
+	errDispatchLate = errors.New("dispatch timed out")
+	errSilent       = errors.New("no command in time")
+	errUnread       = errors.New("closed before the header was read")
+	errUnanswered   = errors.New("closed before the first command")
+	errEarly        = errors.New("too much from Asterisk before the first command")
+	errNoAttempt    = errors.New("no attempt left")
+)
+
+// proofStep is how soon to look again whether a backend that has closed had
+// received the header. The answer takes one round trip to the backend.
+const proofStep = 5 * time.Millisecond
+
+// proofLimit bounds the wait for that answer; it is what a peer that isn't
+// there any more may take to not give it.
+const proofLimit = 3 * time.Second
+
+// dispatch makes the next attempt, or tells Asterisk that there is none.
+func (s *Session) dispatch() {
+	if s.hungUp() {
+		s.leave()
+		return
+	}
+	if int(s.attempts) >= s.pool.opts.Attempts {
+		s.noBackend(errNoAttempt)
+		return
+	}
+	loan, err := s.pool.backends.Pick(s.tried, 0)
+	if err != nil {
+		s.noBackend(err)
+		return
+	}
+	s.attempts++
+	s.loan, s.last = loan, loan.Backend()
+	s.state = connecting
+	s.attemptSince = s.now()
+	s.back = s.worker.host.Connect(s.last.Addr(), (*backSide)(s))
+	s.armAttempt(s.pool.opts.ConnectTimeout)
+}
+
+// armAttempt sets the timer for a step of the attempt that began just now, with
+// the dispatch as a whole as its bound.
+func (s *Session) armAttempt(d time.Duration) {
+	at := s.after(d)
+	if s.dispatchUntil != 0 {
+		at = min(at, s.dispatchUntil)
+	}
+	s.front.SetTimer(at)
+}
+
+// sendHeader sends the header, and what has followed it, in one write: to the
+// connection that has just been made.
+func (s *Session) sendHeader() {
+	s.state = awaiting
+	header := s.header.Bytes()
+	if s.attempts > 1 {
+		header = s.header.AppendReplay(nil, int(s.attempts))
+	}
+	if len(s.early) > 0 {
+		header = append(header[:len(header):len(header)], s.early...)
+	}
+	s.countToBackend(len(header))
+	s.back.Write(header)
+	s.attemptSince = s.now()
+	s.turnSince = s.now()
+	if s.pool.opts.FirstCommandTimeout > 0 {
+		s.armAttempt(s.pool.opts.FirstCommandTimeout)
+	} else {
+		// A backend may be full and let sessions wait in its line, as it would
+		// let them wait without a proxy.
+		s.front.SetTimer(0)
+	}
+}
+
+// keepEarly takes what Asterisk sends before the first command. It belongs to
+// the session, so that the next attempt needs it as well.
+func (s *Session) keepEarly(p []byte) {
+	if s.header.Len()+len(s.early)+len(p) > s.listener.opts.Load().MaxHeaderBytes {
+		s.dropAttempt("abandoned")
+		s.badHeader("too_large", errEarly)
+		return
+	}
+	s.early = append(s.early, p...)
+	s.dialogue.Replies(p)
+	if s.state == awaiting {
+		s.countToBackend(len(p))
+		s.back.Write(p)
+	}
+	switch {
+	case !s.dialogue.HungUp():
+	case s.state == connecting:
+		s.leave()
+	default:
+		s.front.SetTimer(s.after(s.pool.opts.HangupTimeout))
+	}
+}
+
+// leave ends a dispatch whose caller has left before any backend had the header.
+func (s *Session) leave() {
+	s.dropAttempt("abandoned")
+	s.conclude(Hangup, nil)
+	s.closeFront()
+}
+
+// connectFailed is told that the backend could not be connected to.
+func (s *Session) connectFailed(err error) {
+	s.dropAttempt(connectResult(err))
+	s.reason = err
+	s.tryAnother()
+}
+
+func (s *Session) connectLate() {
+	s.dropAttempt("timeout")
+	s.reason = errConnectLate
+	s.tryAnother()
+}
+
+// tryAnother goes on to another backend, if there is time.
+func (s *Session) tryAnother() {
+	s.tried = append(s.tried, s.last)
+	s.unproved = false
+	s.partial = nil
+	if s.dispatchUntil != 0 && s.now() >= s.dispatchUntil {
+		s.noBackend(errDispatchLate)
+		return
+	}
+	s.dispatch()
+}
+
+// replayable reports whether the header may go to another backend although this
+// one may have begun the script.
+func (s *Session) replayable() bool {
+	return s.pool.opts.Replay == ReplayUnanswered && !s.hungUp()
+}
+
+// closedUnanswered is told that the backend has closed before its first
+// command: err is nil for an orderly close.
+func (s *Session) closedUnanswered(err error) {
+	begun := len(s.partial) > 0 // half a command proves that the script runs
+	switch {
+	case s.hungUp():
+		s.dropAttempt("abandoned")
+		s.conclude(Hangup, err)
+		s.closeFront()
+	case s.replayable():
+		s.retry(err)
+	case begun:
+		s.lose(errHalfLine)
+	case err != nil:
+		s.resetUnanswered(err)
+	default:
+		s.prove(proofStep)
+	}
+}
+
+// retry replays the header after a failure of the attempt.
+func (s *Session) retry(err error) {
+	result, reason := "closed", error(errUnanswered)
+	if err != nil {
+		result, reason = "reset", err
+	}
+	s.dropAttempt(result)
+	s.reason = reason
+	s.tryAnother()
+}
+
+// resetUnanswered takes a reset before the first command. The kernel resets a
+// connection when its program closes it without having read everything; so the
+// script can't have begun, if the header was all that there was to read. (A
+// header that was read before the reset, as by a program that asks for resets,
+// is beyond what TCP can tell.)
+func (s *Session) resetUnanswered(err error) {
+	if s.pool.opts.Replay == ReplayNever || len(s.early) > 0 {
+		s.lose(err)
+		return
+	}
+	s.dropAttempt("reset")
+	s.reason = fmt.Errorf("%w: %w", errUnread, err)
+	s.tryAnother()
+}
+
+// prove finds out whether a backend that closed in order had read the header.
+// Its kernel acknowledges all that it had received before the close, and what
+// comes later it answers by a reset. So with nothing unacknowledged the header
+// was there, and since unread data would have made the close a reset, it was
+// read: this script needed no command, as scripts may. Otherwise the reset is
+// on its way.
+func (s *Session) prove(again time.Duration) {
+	switch n, err := s.back.Unacked(); {
+	case err != nil:
+		s.resetUnanswered(err)
+	case n == 0:
+		s.completed()
+	case s.now()-s.turnSince > proofLimit && s.unproved:
+		s.lose(errUnread)
+	default:
+		if !s.unproved {
+			s.unproved = true
+			s.turnSince = s.now()
+		}
+		s.front.SetTimer(s.after(again))
+	}
+}
+
+// commandLate is told that time is over while the first command is awaited.
+func (s *Session) commandLate() {
+	switch {
+	case s.unproved:
+		s.prove(2 * proofStep)
+	case s.dialogue.HungUp():
+		s.conclude(Hangup, errSilent)
+		s.end()
+	case s.replayable():
+		s.dropAttempt("silent")
+		s.reason = errSilent
+		s.tryAnother()
+	default:
+		s.lose(errSilent)
+	}
+}
+
+// noBackend tells Asterisk that nothing can serve.
+func (s *Session) noBackend(err error) {
+	if s.reason != nil && errors.Is(err, balancer.ErrNoBackend) || errors.Is(err, errNoAttempt) {
+		err = fmt.Errorf("%w, the last attempt: %w", err, s.reason)
+	}
+	s.header = nil
+	s.fail("NOBACKEND", NoBackend, err)
+}
+
+// dropAttempt gives the attempt's backend back, counted by its result.
+func (s *Session) dropAttempt(result string) {
+	if s.loan.Backend() != nil {
+		s.pool.metrics.attempt(s.last, result)
+	}
+	s.dropBackend()
+}
+
+// dropBackend gives the backend up, if there is one.
+func (s *Session) dropBackend() {
+	if s.back != nil {
+		s.back.Close()
+		s.back = nil
+	}
+	if s.loan.Backend() != nil {
+		s.loan.Done()
+	}
+}

@@ -1,0 +1,189 @@
+package proxy
+
+import (
+	"errors"
+	"net/netip"
+	"strings"
+	"time"
+
+	"agiproxy/agi"
+)
+
+var (
+	errNotAllowed      = errors.New("source is not allowed")
+	errTooManySessions = errors.New("listener has as many sessions as it may")
+	errShutdown        = errors.New("agiproxy shuts down")
+	errDeclaredDown    = errors.New("backend was declared down")
+)
+
+// An Outcome is how a session ended.
+type Outcome uint8
+
+const (
+	undecided Outcome = iota
+	Completed         // the backend closed in its own turn
+	Hangup            // the caller left first
+	Lost              // the backend failed in mid-session
+	NoBackend         // nobody could serve it
+	NoRoute           // no pool is meant for it
+	BadHeader         // what came was no header
+	Rejected          // it was not welcome, or one too many
+	Timeout           // Asterisk didn't send its header in time
+	Killed            // an operator ended it
+	Shutdown          // agiproxy ended with it under way
+	numOutcomes
+)
+
+// String returns the outcome as logs and metrics have it.
+func (o Outcome) String() string {
+	return [numOutcomes]string{
+		"undecided", "completed", "hangup", "lost", "no_backend", "no_route",
+		"bad_header", "rejected", "timeout", "killed", "shutdown",
+	}[o]
+}
+
+// A Record is what is known of a session at its end.
+type Record struct {
+	Outcome  Outcome
+	Listener string
+	Pool     string // "" before the header was routed
+	Backend  string // of the last attempt; "" if there was none
+	Client   netip.AddrPort
+	Script   string
+	Channel  string
+	UniqueID string
+	Attempts int
+	Commands int
+	Dispatch time.Duration // from accept to the first command; 0 if none came
+	Duration time.Duration
+	Bytes    uint64 // passed on, both ways together
+	Err      error  // why it ended as it did, nil for the ordinary way
+}
+
+// conclude decides the outcome, once: what comes later doesn't change why a
+// session ended.
+func (s *Session) conclude(o Outcome, err error) {
+	if s.outcome == undecided {
+		s.outcome, s.reason = o, err
+	}
+}
+
+// completed takes the backend's close as the end of its script.
+func (s *Session) completed() {
+	if s.state == awaiting {
+		s.pool.metrics.attempt(s.last, "completed")
+	}
+	outcome := Completed
+	if s.hungUp() {
+		outcome = Hangup
+	}
+	s.conclude(outcome, nil)
+	s.loan.Done()
+	s.closeFront()
+}
+
+// asteriskLeft passes Asterisk's close on. The backend may still be at work, so
+// it gets the time that it has after a hangup.
+func (s *Session) asteriskLeft(err error) {
+	if s.state == awaiting {
+		s.pool.metrics.attempt(s.last, "abandoned")
+	}
+	s.conclude(Hangup, err)
+	s.state = closing
+	s.header, s.early = nil, nil
+	s.back.CloseWrite()
+	s.back.Resume() // an Asterisk that is gone takes nothing any more
+	s.front.SetTimer(s.after(s.pool.opts.HangupTimeout))
+}
+
+// closeFront ends agiproxy's side towards Asterisk and waits for Asterisk's: a
+// close over bytes that nobody has read would be a reset, which can overtake
+// the last line.
+func (s *Session) closeFront() {
+	if s.gone {
+		s.end()
+		return
+	}
+	s.state = closing
+	s.header, s.early, s.partial = nil, nil, nil
+	s.front.CloseWrite()
+	s.front.Resume()
+	linger := lingerTimeout
+	if s.dialogue.Turn() == agi.AsterisksTurn && s.own == nil {
+		linger = 0 // a command runs, and ends in its own time
+	}
+	s.front.SetTimer(s.after(linger))
+}
+
+// closedAtEnd is told that the backend has closed, or is lost, when the session
+// is about to end anyway.
+func (s *Session) closedAtEnd() {
+	if s.gone {
+		s.end()
+		return
+	}
+	s.dropBackend()
+}
+
+// stop ends the session because agiproxy does.
+func (s *Session) stop() {
+	switch s.state {
+	case reading:
+		s.refuse(Shutdown, errShutdown)
+	case connecting, awaiting:
+		s.dropAttempt("abandoned")
+		s.fail("SHUTDOWN", Shutdown, errShutdown)
+	case relaying:
+		s.fail("SHUTDOWN", Shutdown, errShutdown)
+	}
+}
+
+// end is where every session ends: it gives everything back and writes the one
+// record.
+func (s *Session) end() {
+	s.dropBackend()
+	s.front.SetTimer(0)
+	s.front.Close()
+	s.state = ended
+	s.worker.sessions.remove(s)
+	s.listener.sessions.Add(-1)
+	s.worker.server.ended(s.record())
+	s.worker.server.sessions.Add(-1)
+}
+
+func (s *Session) record() *Record {
+	r := &Record{
+		Outcome: s.outcome, Listener: s.listener.name, Client: s.front.RemoteAddr(),
+		Attempts: int(s.attempts), Commands: s.dialogue.Commands(), Dispatch: s.dispatchTook,
+		Duration: s.now() - s.start, Bytes: s.toBackend + s.toAsterisk, Err: s.reason,
+	}
+	if s.pool != nil {
+		r.Pool = s.pool.name
+	}
+	if s.last != nil {
+		r.Backend = s.last.Name()
+	}
+	if who := strings.Split(s.who, "\n"); len(who) == 3 {
+		r.Script, r.Channel, r.UniqueID = who[0], who[1], who[2]
+	}
+	return r
+}
+
+// ended counts and logs a session that has ended.
+func (s *Server) ended(r *Record) {
+	s.opts.Metrics.ended(r)
+	args := [...]any{
+		"outcome", r.Outcome, "pool", r.Pool, "backend", r.Backend, "script", r.Script,
+		"client", r.Client, "uniqueid", r.UniqueID, "channel", r.Channel, "attempts", r.Attempts,
+		"commands", r.Commands, "dispatch", r.Dispatch, "duration", r.Duration, "bytes", r.Bytes,
+		"error", r.Err,
+	}
+	if r.Err == nil {
+		s.opts.Log.Info("session ended", args[:len(args)-2]...)
+	} else {
+		s.opts.Log.Info("session ended", args[:]...)
+	}
+	if s.opts.Ended != nil {
+		s.opts.Ended(r)
+	}
+}

@@ -1,0 +1,175 @@
+package proxy
+
+import (
+	"bytes"
+	"errors"
+
+	"agiproxy/agi"
+)
+
+var (
+	errHalfLine = errors.New("closed within a line")
+	errLongLine = errors.New("line is longer than Asterisk takes")
+	errPending  = errors.New("closed with a command under way")
+	errMute     = errors.New("no command in time")
+)
+
+// relayCommands passes the backend's whole lines on, at once and unchanged. Half
+// a line would make Asterisk spin until the rest comes, deaf to a hangup, and
+// half a line before a close is run as a command (run_agi in res_agi.c); so it
+// is kept until its end is there.
+func (s *Session) relayCommands(p []byte) {
+	end := bytes.LastIndexByte(p, '\n') + 1
+	whole, rest := p[:end], p[end:]
+	if len(whole) > 0 && len(s.partial) > 0 {
+		whole = append(s.partial, whole...)
+		s.partial = nil
+	}
+	if n := tooLong(whole); n >= 0 {
+		s.toFront(whole[:n])
+		s.lose(errLongLine)
+		return
+	}
+	s.toFront(whole)
+	if len(s.partial)+len(rest) > agi.MaxLine-1 {
+		s.lose(errLongLine)
+		return
+	}
+	s.partial = append(s.partial, rest...)
+	if s.front.Buffered() > 0 {
+		s.back.Pause()
+	}
+}
+
+// tooLong returns where in lines one begins that Asterisk would cut and run as
+// two, -1 if there is none.
+func tooLong(lines []byte) int {
+	if len(lines) <= agi.MaxLine {
+		return -1
+	}
+	for at := 0; at < len(lines); {
+		n := bytes.IndexByte(lines[at:], '\n') + 1
+		if n > agi.MaxLine {
+			return at
+		}
+		at += n
+	}
+	return -1
+}
+
+// toFront sends whole lines to Asterisk and follows what they say.
+func (s *Session) toFront(lines []byte) {
+	if len(lines) == 0 {
+		return
+	}
+	s.front.Write(lines)
+	s.toAsterisk += uint64(len(lines))
+	s.pool.metrics.toAsterisk.Add(float64(len(lines)))
+	if s.state == awaiting {
+		s.firstCommand()
+	}
+	for len(lines) > 0 {
+		n := bytes.IndexByte(lines, '\n') + 1
+		s.command(lines[:n])
+		lines = lines[n:]
+	}
+}
+
+// firstCommand ends the dispatch: from here on there is no other backend for
+// this session.
+func (s *Session) firstCommand() {
+	s.state = relaying
+	s.pool.metrics.attempt(s.last, "served")
+	s.dispatchTook = s.now() - s.start
+	s.pool.metrics.dispatch.Observe(s.dispatchTook.Seconds())
+	s.header, s.early, s.tried, s.reason = nil, nil, nil, nil
+}
+
+// command follows one line that went to Asterisk.
+func (s *Session) command(line []byte) {
+	before := s.dialogue.Turn()
+	s.pool.metrics.command(s.dialogue.Command(line))
+	if before == agi.BackendsTurn {
+		now := s.now()
+		s.pool.metrics.think(s.last, now-s.turnSince)
+		s.turnSince = now
+		s.loan.ServersTurn(false)
+		if s.state == relaying {
+			s.front.SetTimer(0) // a command may take hours
+		}
+	}
+}
+
+// relayReplies passes on what Asterisk sends.
+func (s *Session) relayReplies(p []byte) {
+	s.passOn(p)
+	running, _ := s.dialogue.Pending()
+	before, left := s.dialogue.Turn(), s.dialogue.HungUp()
+	replies := s.dialogue.Replies(p)
+	if replies > 0 && before == agi.AsterisksTurn {
+		now := s.now()
+		s.pool.metrics.commandTook(running, now-s.turnSince)
+		s.turnSince = now
+	}
+	if s.dialogue.MidReply() || bytes.HasPrefix(p, []byte("200 result=-1")) {
+		// More is on its way: the rest of the reply, or HANGUP after the reply
+		// to a command that the caller's leaving ended.
+		s.front.QuickAck()
+	}
+	if s.dialogue.Turn() == agi.BackendsTurn && (before == agi.AsterisksTurn || s.dialogue.HungUp() != left) {
+		s.loan.ServersTurn(true)
+		s.armTurn()
+	}
+	if s.back.Buffered() > 0 {
+		s.front.Pause()
+	}
+}
+
+// armTurn limits the backend's turn that begins now.
+func (s *Session) armTurn() {
+	limit := s.pool.opts.ThinkTimeout
+	if s.dialogue.HungUp() {
+		limit = s.pool.opts.HangupTimeout
+	}
+	s.front.SetTimer(s.after(limit))
+}
+
+// passOn sends to the backend what Asterisk sent, if there is a backend left.
+func (s *Session) passOn(p []byte) {
+	if s.back != nil {
+		s.back.Write(p)
+		s.countToBackend(len(p))
+	}
+}
+
+func (s *Session) countToBackend(n int) {
+	s.toBackend += uint64(n)
+	s.pool.metrics.toBackend.Add(float64(n))
+}
+
+// turnLate is told that the backend's turn has lasted too long.
+func (s *Session) turnLate() {
+	switch {
+	case s.dialogue.Turn() == agi.AsterisksTurn:
+	case s.dialogue.HungUp():
+		// A mute backend would hold the channel in Asterisk for ever.
+		s.conclude(Hangup, errMute)
+		s.end()
+	default:
+		s.lose(errMute)
+	}
+}
+
+// closedInDialogue is told that the backend has closed while the dialogue runs.
+func (s *Session) closedInDialogue(err error) {
+	switch {
+	case err == nil && s.dialogue.Turn() == agi.BackendsTurn && len(s.partial) == 0:
+		s.completed()
+	case err != nil:
+		s.lose(err)
+	case len(s.partial) > 0:
+		s.lose(errHalfLine)
+	default:
+		s.lose(errPending)
+	}
+}

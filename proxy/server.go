@@ -1,0 +1,140 @@
+package proxy
+
+import (
+	"net/netip"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"agiproxy/agi"
+	"agiproxy/balancer"
+
+	"github.com/hashicorp/go-hclog"
+)
+
+// Options of a server.
+type Options struct {
+	Log     hclog.Logger  // nil: nothing is logged
+	Metrics *Metrics      // nil: nobody reads them
+	Ended   func(*Record) // called once for each session, on its loop; may be nil
+}
+
+// A Server is what all workers share. It is safe for concurrent use.
+type Server struct {
+	opts     Options
+	table    atomic.Pointer[Table]
+	sessions atomic.Int64
+}
+
+// NewServer returns a server that knows no pool yet.
+func NewServer(o Options) *Server {
+	if o.Log == nil {
+		o.Log = hclog.NewNullLogger()
+	}
+	if o.Metrics == nil {
+		o.Metrics = NewMetrics(nil)
+	}
+	s := &Server{opts: o}
+	s.table.Store(&Table{})
+	return s
+}
+
+// Swap publishes t for the sessions to come, and returns the table before it.
+// Sessions under way keep the one that they began with.
+func (s *Server) Swap(t *Table) *Table { return s.table.Swap(t) }
+
+// Table returns the table that sessions get now.
+func (s *Server) Table() *Table { return s.table.Load() }
+
+// Sessions returns how many sessions are under way.
+func (s *Server) Sessions() int { return int(s.sessions.Load()) }
+
+// A Listener is a front address with its limits. Its methods are safe for
+// concurrent use.
+type Listener struct {
+	name     string
+	opts     atomic.Pointer[ListenerOptions]
+	sessions atomic.Int64
+}
+
+// ListenerOptions are a listener's limits.
+type ListenerOptions struct {
+	Allow          []netip.Prefix // where Asterisks may connect from
+	MaxSessions    int            // at a time
+	HeaderTimeout  time.Duration  // from accept to the header's end
+	MaxHeaderBytes int
+}
+
+// NewListener returns a listener; its name is the address in the configuration.
+func NewListener(name string, o ListenerOptions) *Listener {
+	l := &Listener{name: name}
+	l.Configure(o)
+	return l
+}
+
+// Configure sets the limits for the sessions to come.
+func (l *Listener) Configure(o ListenerOptions) { l.opts.Store(&o) }
+
+// Shed counts a connection for which there was no descriptor.
+func (s *Server) Shed(l *Listener) { s.opts.Metrics.reject(l, "descriptors") }
+
+// A Worker has the sessions of one loop. Its methods belong to that loop.
+type Worker struct {
+	server   *Server
+	host     Host
+	sessions list
+}
+
+// NewWorker returns a worker whose sessions stand on host.
+func (s *Server) NewWorker(host Host) *Worker { return &Worker{server: s, host: host} }
+
+// Accept begins a session on a connection from Asterisk and returns the
+// connection's handler; nil means that it isn't welcome and must be closed.
+func (w *Worker) Accept(l *Listener, front Conn) Handler {
+	o := l.opts.Load()
+	from := front.RemoteAddr().Addr().Unmap()
+	s := &Session{worker: w, listener: l, front: front, table: w.server.Table(), start: w.host.Now()}
+	w.server.sessions.Add(1)
+	w.sessions.add(s)
+	allowed := slices.ContainsFunc(o.Allow, func(p netip.Prefix) bool { return p.Contains(from) })
+	full := l.sessions.Add(1) > int64(o.MaxSessions)
+	switch {
+	case !allowed:
+		s.conclude(Rejected, errNotAllowed)
+		w.server.opts.Metrics.reject(l, "not_allowed")
+		s.end()
+		return nil
+	case full:
+		w.server.opts.Metrics.reject(l, "max_sessions")
+		s.refuse(Rejected, errTooManySessions)
+	default:
+		s.header = agi.NewHeader(o.MaxHeaderBytes)
+		front.SetTimer(s.start + o.HeaderTimeout)
+	}
+	return (*frontSide)(s)
+}
+
+// Lose declares the sessions on b lost.
+func (w *Worker) Lose(b *balancer.Backend) {
+	for s := range w.sessions.all() {
+		if s.loan.Backend() == b {
+			s.lose(errDeclaredDown)
+		}
+	}
+}
+
+// Stop ends all sessions with outcome shutdown. Each of them still needs a
+// moment to tell its Asterisk.
+func (w *Worker) Stop() {
+	for s := range w.sessions.all() {
+		s.stop()
+	}
+}
+
+// Abort ends all sessions now.
+func (w *Worker) Abort() {
+	for s := range w.sessions.all() {
+		s.conclude(Shutdown, errShutdown)
+		s.end()
+	}
+}

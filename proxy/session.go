@@ -1,0 +1,176 @@
+package proxy
+
+import (
+	"time"
+
+	"agiproxy/agi"
+	"agiproxy/balancer"
+)
+
+// state is what a session is doing. It only ever moves down this list, but for
+// a replay, which leads back to connecting.
+//
+//	state       Asterisk sends       the backend sends    Asterisk closes  the backend closes        time runs out
+//	reading     header → connecting  -                    end              -                         failure
+//	connecting  is kept for later    -                    end              another, or answering     another, or answering
+//	awaiting    is passed on         command → relaying   closing          another, answering, done  another, or answering
+//	relaying    is passed on         is passed on         closing          done, or settling         settling
+//	settling    is dropped           -                    end              -                         -
+//	answering   reply → closing      -                    end              -                         closing
+//	closing     is passed on         is passed on         end              end                       end
+//
+// "Done" is a session that its backend has completed: closing, until Asterisk
+// has closed as well.
+type state uint8
+
+const (
+	reading    state = iota // Asterisk's header, until its empty line
+	connecting              // an attempt: the connection is not there yet
+	awaiting                // the header is sent, no command has come
+	relaying                // the dialogue runs
+	settling                // a backend is lost; the replies to its commands are awaited and dropped
+	answering               // agiproxy speaks for itself: the variable, then failure
+	closing                 // one side is done; the other's last words go through
+	ended
+)
+
+// A Session is one FastAGI connection from Asterisk, from accept to close. Its
+// methods are its events; they are called on its worker's loop.
+type Session struct {
+	links
+	worker   *Worker
+	listener *Listener
+	table    *Table
+	front    Conn
+	back     Conn  // the attempt's or the dialogue's; nil if there is none
+	pool     *Pool // nil until the header is routed
+
+	loan  balancer.Loan
+	last  *balancer.Backend   // of the last attempt, for the record
+	tried []*balancer.Backend // by the attempts before this one
+
+	header   *agi.Header // nil once no attempt can need it
+	early    []byte      // what followed the header before the first command
+	partial  []byte      // the backend's line under way
+	own      *ownDialogue
+	dialogue agi.Dialogue
+
+	start         time.Duration // of the host's clock, as all of these
+	dispatchUntil time.Duration // 0 means no limit
+	attemptSince  time.Duration // when the connect began, then when the header was sent
+	turnSince     time.Duration
+	dispatchTook  time.Duration // from start to the first command; 0 until then
+
+	toBackend  uint64 // bytes passed on
+	toAsterisk uint64
+
+	who      string // script, channel and uniqueid for the record, separated by line feeds
+	reason   error  // why it ended as it did; nil is the ordinary way
+	attempts uint16
+	state    state
+	outcome  Outcome
+	unproved bool // the backend has closed before its TCP said whether it read the header
+	gone     bool // Asterisk has closed
+}
+
+// FromAsterisk is told what Asterisk sent.
+func (s *Session) FromAsterisk(p []byte) {
+	switch s.state {
+	case reading:
+		s.readHeader(p)
+	case connecting, awaiting:
+		s.keepEarly(p)
+	case relaying:
+		s.relayReplies(p)
+	case settling, answering:
+		s.own.feed(s, p)
+	case closing:
+		s.passOn(p)
+	}
+}
+
+// FromBackend is told what the backend sent.
+func (s *Session) FromBackend(p []byte) {
+	switch s.state {
+	case awaiting, relaying, closing:
+		s.relayCommands(p)
+	}
+}
+
+// AsteriskClosed is told that Asterisk will send no more.
+func (s *Session) AsteriskClosed(err error) {
+	s.gone = true
+	switch s.state {
+	case reading:
+		s.cutHeader(err)
+	case connecting:
+		s.conclude(Hangup, err)
+		s.end()
+	case awaiting, relaying:
+		s.asteriskLeft(err)
+	default:
+		s.end()
+	}
+}
+
+// BackendConnected is told that the attempt's connection is there.
+func (s *Session) BackendConnected() { s.sendHeader() }
+
+// BackendClosed is told that the backend will send no more: err is nil for a
+// clean close, and says what happened otherwise.
+func (s *Session) BackendClosed(err error) {
+	switch s.state {
+	case connecting:
+		s.connectFailed(err)
+	case awaiting:
+		s.closedUnanswered(err)
+	case relaying:
+		s.closedInDialogue(err)
+	case closing:
+		s.closedAtEnd()
+	}
+}
+
+// TimedOut is told that the state's time is over.
+func (s *Session) TimedOut() {
+	switch s.state {
+	case reading:
+		s.headerLate()
+	case connecting:
+		s.connectLate()
+	case awaiting:
+		s.commandLate()
+	case relaying:
+		s.turnLate()
+	case answering:
+		s.own.giveUp(s)
+	case closing:
+		s.end()
+	}
+}
+
+// AsteriskDrained is told that Asterisk has taken all that was kept for it.
+func (s *Session) AsteriskDrained() {
+	if s.back != nil {
+		s.back.Resume()
+	}
+}
+
+// BackendDrained is told that the backend has taken all that was kept for it.
+func (s *Session) BackendDrained() { s.front.Resume() }
+
+// now is the host's clock.
+func (s *Session) now() time.Duration { return s.worker.host.Now() }
+
+// after returns when the session's timer must run out d from now, 0 for never.
+func (s *Session) after(d time.Duration) time.Duration {
+	if d == 0 {
+		return 0
+	}
+	return s.now() + d
+}
+
+// hungUp reports whether the caller has left, as far as Asterisk has told.
+func (s *Session) hungUp() bool {
+	return s.gone || s.dialogue.HungUp() && !s.dialogue.HangupAsked()
+}

@@ -1,0 +1,96 @@
+package proxy
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+
+	"agiproxy/agi"
+)
+
+// lose takes the backend as lost: what it was sending is dropped, and the
+// pool's policy says what Asterisk gets.
+func (s *Session) lose(err error) {
+	switch s.state {
+	case connecting:
+		s.connectFailed(err)
+		return
+	case awaiting:
+		s.dropAttempt("lost")
+	case relaying:
+		s.dropBackend()
+	default:
+		s.end()
+		return
+	}
+	s.header, s.early, s.partial = nil, nil, nil
+	switch {
+	case s.hungUp():
+		s.conclude(Hangup, err)
+		s.closeFront()
+	case s.pool.opts.OnLoss == LossClose:
+		s.conclude(Lost, err)
+		s.closeFront()
+	default:
+		s.fail("BACKENDLOST", Lost, err)
+	}
+}
+
+// An ownDialogue is what agiproxy itself has to say to Asterisk.
+type ownDialogue struct {
+	status string // for AGIPROXYSTATUS
+	marker string // the word that tells agiproxy's own reply from those before it
+	lines  agi.Lines
+}
+
+// fail ends a session that nobody can serve, so that the dialplan sees
+// AGISTATUS=FAILURE and the status in AGIPROXYSTATUS.
+func (s *Session) fail(status string, outcome Outcome, err error) {
+	s.dropBackend()
+	s.conclude(outcome, err)
+	if s.dialogue.HungUp() || s.gone {
+		s.closeFront()
+		return
+	}
+	s.own = &ownDialogue{status: status}
+	if s.dialogue.Turn() == agi.AsterisksTurn || s.dialogue.MidReply() {
+		s.settle()
+	} else {
+		s.answer()
+	}
+}
+
+// settle has Asterisk end what the lost backend's commands began. Their replies
+// can't be counted: some commands stop without one when another arrives, and a
+// value may look like several. A question with a unique answer tells them all
+// apart, and stops what can be stopped. What can't, as EXEC Dial, runs to its
+// end, which may be hours away: a call isn't cut because a server died.
+func (s *Session) settle() {
+	s.state = settling
+	s.own.marker = fmt.Sprintf("agiproxy-%016x", rand.Uint64())
+	s.front.SetTimer(0)
+	s.front.Write([]byte("GET FULL VARIABLE " + s.own.marker + "\n"))
+}
+
+// feed takes what Asterisk sends while agiproxy speaks for itself.
+func (o *ownDialogue) feed(s *Session, p []byte) {
+	o.lines.Feed(p, func(line []byte) bool {
+		if string(line) == "HANGUP" {
+			s.gone = true // nobody is left to tell
+			s.closeFront()
+			return false
+		}
+		switch s.state {
+		case settling:
+			if bytes.Contains(line, []byte(o.marker)) {
+				s.answer()
+			}
+		case answering:
+			if _, err := agi.ParseReply(line); err == nil {
+				s.sayFailure()
+				return false
+			}
+		}
+		return true
+	})
+}

@@ -1,0 +1,79 @@
+package proxy
+
+import (
+	"time"
+
+	"agiproxy/balancer"
+)
+
+// A Replay says after which failures the header may be sent to another backend.
+// A backend that could not be connected to is always followed by another.
+type Replay uint8
+
+const (
+	// ReplayUnread replays what the backend's TCP proves to be unread: its
+	// script can't have begun.
+	ReplayUnread Replay = iota
+	// ReplayUnanswered also replays after a close, a reset or a silence before
+	// the first command. It is for scripts that always send one.
+	ReplayUnanswered
+	// ReplayNever sends the header to one backend only.
+	ReplayNever
+)
+
+// A LossPolicy says what Asterisk gets when a backend is lost in mid-session.
+type LossPolicy uint8
+
+const (
+	LossFailure LossPolicy = iota // AGISTATUS=FAILURE, and the reason in AGIPROXYSTATUS
+	LossClose                     // an end of the session, as from a plain proxy
+)
+
+// PoolOptions are a pool's limits and policies. A time of 0 means no limit.
+type PoolOptions struct {
+	ConnectTimeout      time.Duration
+	FirstCommandTimeout time.Duration // from the header's being sent
+	DispatchTimeout     time.Duration // for all attempts of a session together
+	Attempts            int           // at most, per session; at least 1
+	Replay              Replay
+	OnLoss              LossPolicy
+	ThinkTimeout        time.Duration // for the backend's turns
+	HangupTimeout       time.Duration // for the backend's turns after a hangup
+}
+
+// A Pool is the backends that serve the same scripts, as sessions see them.
+type Pool struct {
+	name     string
+	opts     PoolOptions
+	backends *balancer.Pool
+	metrics  *poolMetrics
+}
+
+// NewPool returns a pool that counts into m.
+func NewPool(name string, o PoolOptions, backends *balancer.Pool, m *Metrics) *Pool {
+	o.Attempts = max(o.Attempts, 1)
+	return &Pool{name: name, opts: o, backends: backends, metrics: m.pool(name, backends.Backends())}
+}
+
+// Name returns the pool's name.
+func (p *Pool) Name() string { return p.name }
+
+// Backends returns what the pool picks from.
+func (p *Pool) Backends() *balancer.Pool { return p.backends }
+
+// A Table is one version of the configuration as sessions see it. It isn't
+// changed after it was given to [Server.Swap].
+type Table struct {
+	Pools  []*Pool
+	Routes []Route
+}
+
+// pool returns the pool of that name, nil if there is none.
+func (t *Table) pool(name string) *Pool {
+	for _, p := range t.Pools {
+		if p.name == name {
+			return p
+		}
+	}
+	return nil
+}
