@@ -1,0 +1,201 @@
+package e2e
+
+import (
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// callers numbers the calls of this run.
+var callers atomic.Int64
+
+// A dial says what to call.
+type dial struct {
+	exten string        // of the context demo; "" means any URL
+	url   string        // for any URL
+	leave time.Duration // the caller hangs up after this; 0 means a minute
+}
+
+// script dials a script on agiproxy, which runs the commands do.
+func (s *suite) script(path string, do ...string) dial {
+	u := "agi://" + s.front + "/" + path
+	if len(do) > 0 {
+		u += "?" + url.Values{"do": do}.Encode()
+	}
+	return dial{url: u}
+}
+
+// A call is one that the suite has placed.
+type call struct {
+	id     string
+	suite  *suite
+	result chan result
+}
+
+// A result is what the dialplan saw.
+type result struct {
+	id          string
+	where       string // the branch of the dialplan: after, served, down, h
+	status      string // AGISTATUS
+	proxyStatus string // AGIPROXYSTATUS
+	begun       string // who has begun to serve it
+	served      string // who has served it to its end
+	uniqueID    string // of the channel that ran AGI()
+	start, end  time.Time
+	failed      string // why there was no call at all
+}
+
+func (r result) took() time.Duration { return r.end.Sub(r.start) }
+
+func (r result) String() string {
+	if r.failed != "" {
+		return fmt.Sprintf("%s: not placed: %s", r.id, r.failed)
+	}
+	return fmt.Sprintf("%s (%s): %s AGISTATUS=%s AGIPROXYSTATUS=%s begun=%s served=%s after %v",
+		r.id, r.uniqueID, r.where, r.status, r.proxyStatus, r.begun, r.served, r.took().Round(time.Millisecond))
+}
+
+// place places n calls at once.
+func (s *suite) place(t *testing.T, n int, d dial) []*call {
+	t.Helper()
+	calls := make([]*call, n)
+	for i := range calls {
+		calls[i] = s.placeOne(t, d)
+	}
+	return calls
+}
+
+func (s *suite) placeOne(t *testing.T, d dial) *call {
+	t.Helper()
+	c := &call{id: fmt.Sprintf("call-%d", callers.Add(1)), suite: s, result: make(chan result, 1)}
+	s.ami.watch(c.id, c.event)
+	channel := "Local/" + d.exten + "@demo/n"
+	if d.exten == "" {
+		channel = "Local/run@lab/n"
+	}
+	if d.leave == 0 {
+		d.leave = time.Minute
+	}
+	_, err := s.ami.do("Originate", field{"ActionID", c.id}, field{"Channel", channel}, field{"ChannelId", c.id},
+		field{"Application", "Wait"}, field{"Data", strconv.FormatFloat(d.leave.Seconds(), 'f', 1, 64)},
+		field{"Variable", "__TESTID=" + c.id}, field{"Variable", "__AGIURL=" + d.url}, field{"Async", "true"})
+	if err != nil {
+		t.Fatalf("place %s: %v", c.id, err)
+	}
+	return c
+}
+
+// event takes what Asterisk says about the call.
+func (c *call) event(m message) {
+	switch {
+	case m["Event"] == "OriginateResponse" && m["Response"] == "Failure":
+		c.end(result{id: c.id, failed: "reason " + m["Reason"]})
+	case m["UserEvent"] == "AGIResult":
+		c.end(result{id: c.id, where: m["Where"], status: m["AGISTATUS"], proxyStatus: m["AGIPROXYSTATUS"],
+			begun: m["Begun"], served: m["Served"], uniqueID: m["Uniqueid"],
+			start: stamp(m["Start"]), end: stamp(m["End"])})
+	}
+}
+
+func (c *call) end(r result) {
+	c.suite.ami.unwatch(c.id)
+	c.result <- r
+}
+
+// stamp reads the dialplan's own clock.
+func stamp(s string) time.Time {
+	seconds, micros, _ := strings.Cut(s, ".")
+	sec, _ := strconv.ParseInt(seconds, 10, 64)
+	us, _ := strconv.ParseInt(micros, 10, 64)
+	return time.Unix(sec, us*1000)
+}
+
+// press lets the caller press a key.
+func (c *call) press(t *testing.T, digit string) {
+	t.Helper()
+	if _, err := c.suite.ami.do("PlayDTMF", field{"Channel", c.id}, field{"Digit", digit}); err != nil {
+		t.Fatalf("press %s on %s: %v", digit, c.id, err)
+	}
+}
+
+// hangUp lets the caller hang up.
+func (c *call) hangUp(t *testing.T) {
+	t.Helper()
+	if _, err := c.suite.ami.do("Hangup", field{"Channel", c.id}); err != nil {
+		t.Fatalf("hang up %s: %v", c.id, err)
+	}
+}
+
+// wait returns what the dialplan saw of each call.
+func wait(t *testing.T, limit time.Duration, calls ...*call) []result {
+	t.Helper()
+	deadline := time.After(limit)
+	results := make([]result, 0, len(calls))
+	for _, c := range calls {
+		select {
+		case r := <-c.result:
+			if r.failed != "" {
+				t.Fatal(r)
+			}
+			results = append(results, r)
+		case <-deadline:
+			t.Fatalf("%s has not ended within %v; %d of %d calls have", c.id, limit, len(results), len(calls))
+		}
+	}
+	return results
+}
+
+// under way tells whether a call has not ended yet.
+func (c *call) underWay() bool { return len(c.result) == 0 }
+
+// run places n calls, width of them at a time, and returns what the dialplan saw.
+func (s *suite) run(t *testing.T, n, width int, d dial) []result {
+	t.Helper()
+	var results []result
+	var pending []*call
+	for range n {
+		if len(pending) == width {
+			results = append(results, wait(t, time.Minute, pending[0])...)
+			pending = pending[1:]
+		}
+		pending = append(pending, s.placeOne(t, d))
+	}
+	return append(results, wait(t, time.Minute, pending...)...)
+}
+
+// mustBeServed fails the test for every call that was not served to its end.
+func mustBeServed(t *testing.T, results []result) {
+	t.Helper()
+	mustBe(t, results, "SUCCESS", "")
+}
+
+// mustBe fails the test for every call that ended with another AGISTATUS or
+// AGIPROXYSTATUS, and for every SUCCESS without a script that ran to its end.
+func mustBe(t *testing.T, results []result, status, proxyStatus string) {
+	t.Helper()
+	wrong := 0
+	for _, r := range results {
+		if r.status == status && r.proxyStatus == proxyStatus && (r.status == "SUCCESS") == (r.served != "") {
+			continue
+		}
+		if wrong++; wrong <= 5 {
+			t.Errorf("%v; want AGISTATUS=%s AGIPROXYSTATUS=%s", r, status, proxyStatus)
+		}
+	}
+	if wrong > 0 {
+		t.Fatalf("%d of %d calls did not end as they should", wrong, len(results))
+	}
+}
+
+// servedBy counts the calls by who served them.
+func servedBy(results []result) map[string]int {
+	counts := make(map[string]int)
+	for _, r := range results {
+		counts[r.served]++
+	}
+	return counts
+}
