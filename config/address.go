@@ -62,7 +62,7 @@ func splitAddress(s string) (host string, port int, err error) {
 		case strings.Count(s, ":") > 1:
 			return "", 0, errors.New("too many colons; want host:port, an IPv6 address in brackets: [2001:db8::1]:4573")
 		case !strings.Contains(s, ":"):
-			return "", 0, errors.New("the port is missing; want host:port (FastAGI's own port is 4573)")
+			return "", 0, errors.New("the port is missing; want host:port")
 		}
 		return "", 0, errors.New("want host:port")
 	}

@@ -9,13 +9,14 @@ import (
 
 // places is where things stand in the file, beside the slices of Config.
 type places struct {
-	listeners []*yaml.Node // the address of each
+	listeners []*yaml.Node // the address of each; nil for the default one
 	pools     struct {
 		section *yaml.Node
 		keys    []*yaml.Node
 	}
 	backends [][]*yaml.Node // the address of each, by pool
 	routes   []routePlace
+	admin    *yaml.Node
 }
 
 type routePlace struct {
@@ -39,6 +40,9 @@ func (d *decoder) checkListeners(c *Config) {
 		}
 		at := d.places.listeners[i]
 		if c.Admin.Address != "" && overlap(l.Address, c.Admin.Address) {
+			if at == nil {
+				at = d.places.admin // which was given, or it would not be here
+			}
 			d.fault(at, "address: %s is taken by admin.address, %s", quote(l.Address), c.Admin.Address)
 		}
 		for j, earlier := range c.Listeners[:i] {
@@ -66,9 +70,9 @@ func (d *decoder) checkBackends(c *Config) {
 				d.fault(at, "pool %s: the name %s is in line %d already", quote(p.Name), b.Name, line)
 			}
 			names[b.Name], addresses[b.Address] = at.Line, at.Line
-			for k, l := range c.Listeners {
+			for _, l := range c.Listeners {
 				if loopsBack(l.Address, b.Address) {
-					d.fault(at, "pool %s: %s is agiproxy's own listener (line %d); sessions would go round in a loop", quote(p.Name), b.Address, d.places.listeners[k].Line)
+					d.fault(at, "pool %s: %s is agiproxy's own listener, %s; sessions would go round in a loop", quote(p.Name), b.Address, l.Address)
 					break
 				}
 			}

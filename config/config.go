@@ -65,7 +65,7 @@ type Health struct {
 	OnDown       string        // "keep" or "lose" the sessions under way
 	Interval     time.Duration // between probes
 	FastInterval time.Duration // between probes while between up and down, at most Interval
-	Timeout      time.Duration // of one probe, at most Interval
+	Timeout      time.Duration // of one probe; may be more than Interval
 	Rise, Fall   int           // probes in a row that turn a backend up or down, at least 1
 }
 

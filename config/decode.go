@@ -58,21 +58,31 @@ func (d *decoder) faultAt(line, column int, format string, args ...any) {
 	d.faults = append(d.faults, Fault{d.name, line, column, fmt.Sprintf(format, args...)})
 }
 
-// mapping decodes each entry of n by its key; key is the mapping's own, with
-// which its fields are named in faults ("health.rise"), or "" where the place
-// says enough.
+// mapping decodes each entry of n, which is the value of key, by its own key.
+// In faults they are named together: "health.rise".
 func (d *decoder) mapping(key string, n *yaml.Node, known fields) section {
+	return d.section(key, key, n, known)
+}
+
+// item is mapping for an entry of a list or of pools, where the place in the
+// file says to which one a key belongs.
+func (d *decoder) item(key string, n *yaml.Node, known fields) section {
+	return d.section(key, "", n, known)
+}
+
+func (d *decoder) section(key, prefix string, n *yaml.Node, known fields) section {
 	s := section{node: n, values: make(map[string]*yaml.Node), bad: make(map[string]bool)}
 	for entry := range d.entries(key, n) {
+		path := dotted(prefix, entry.key)
 		decode, ok := known[entry.key]
 		if !ok {
-			d.unknown(entry.at, dotted(key, entry.key), entry.key, known)
+			d.unknown(entry.at, path, entry.key, known)
 			continue
 		}
 		if !isNull(entry.value) { // a key without a value is as good as absent
 			before := d.count()
 			s.values[entry.key] = entry.value
-			decode(dotted(key, entry.key), entry.value)
+			decode(path, entry.value)
 			s.bad[entry.key] = d.count() > before
 		}
 	}

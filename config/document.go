@@ -3,13 +3,13 @@ package config
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
-	"strings"
 	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
 )
+
+const empty = "the file is empty; want at least pools, with one pool and one backend"
 
 // document parses data to the root node of its one document. It returns nil
 // after a fault that leaves nothing to decode.
@@ -25,7 +25,7 @@ func (d *decoder) document(data []byte) *yaml.Node {
 	parser := yaml.NewDecoder(bytes.NewReader(data))
 	switch err := parser.Decode(&document); {
 	case errors.Is(err, io.EOF):
-		d.faultAt(1, 1, "the file is empty; want at least pools, with one pool and one backend")
+		d.faultAt(1, 1, empty)
 		return nil
 	case err != nil:
 		d.syntax(data, err)
@@ -40,12 +40,16 @@ func (d *decoder) document(data []byte) *yaml.Node {
 		d.faultAt(second.Line, second.Column, "a second document begins here; want one document, without --- between its parts")
 		return nil
 	}
+	if len(document.Content) != 1 {
+		d.fault(&document, empty)
+		return nil
+	}
 	root := document.Content[0]
-	if size := d.measure(root, 0, make(map[*yaml.Node]bool)); size < 0 {
+	if d.measure(root, 0, make(map[*yaml.Node]bool)) < 0 {
 		return nil
 	}
 	if isNull(root) {
-		d.fault(root, "the file is empty; want at least pools, with one pool and one backend")
+		d.fault(root, empty)
 		return nil
 	}
 	return root
@@ -69,33 +73,6 @@ func (d *decoder) plainText(data []byte) bool {
 		rest = rest[size:]
 	}
 	return true
-}
-
-// syntax adds the fault for an error of the YAML parser, at the best place that
-// can be told.
-func (d *decoder) syntax(data []byte, err error) {
-	if line, column, ok := indentingTab(data); ok {
-		d.faultAt(line, column, "a tab in the indentation; YAML wants spaces")
-		return
-	}
-	message := strings.TrimPrefix(err.Error(), "yaml: ")
-	line := 0
-	if n, scanErr := fmt.Sscanf(message, "line %d: ", &line); n == 1 && scanErr == nil {
-		_, message, _ = strings.Cut(message, ": ")
-	}
-	d.faultAt(line, 0, "this is not YAML: %s", message)
-}
-
-// indentingTab finds the first line that is indented with a tab.
-func indentingTab(data []byte) (line, column int, ok bool) {
-	for text := range bytes.Lines(data) {
-		line++
-		indent := text[:len(text)-len(bytes.TrimLeft(text, " \t"))]
-		if i := bytes.IndexByte(indent, '\t'); i >= 0 && len(bytes.TrimSpace(text)) > 0 {
-			return line, i + 1, true
-		}
-	}
-	return 0, 0, false
 }
 
 // placeOf turns an offset into line and column, both from 1.

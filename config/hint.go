@@ -1,6 +1,9 @@
 package config
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // hint asks whether one of words was meant by s, or is "".
 func hint(s string, words []string) string {
@@ -10,14 +13,19 @@ func hint(s string, words []string) string {
 	return ""
 }
 
-// nearest is the word that s was probably meant to be: the one with the fewest
-// changes of a letter, if that is at most one in three; "" if none is.
+// nearest is the word that s was probably meant to be: one that is longer or
+// shorter at its end (leastconn), dashes aside, or else the one with the fewest changes of a
+// letter, if that is at most one in three; "" if none is.
 func nearest(s string, words []string) string {
 	best, fewest := "", len(s)/3+1
 	if len(s) > 40 { // no key is that long
 		return ""
 	}
+	joined := strings.NewReplacer("-", "", "_", "")
 	for _, w := range words {
+		if a, b := joined.Replace(s), joined.Replace(w); len(a) >= 4 && strings.HasPrefix(b, a) || len(b) >= 4 && strings.HasPrefix(a, b) {
+			return w
+		}
 		if n := changes(s, w); n < fewest {
 			best, fewest = w, n
 		}

@@ -75,11 +75,11 @@ func (d *decoder) entries(key string, n *yaml.Node) iter.Seq[entry] {
 func (d *decoder) merged(key string, n *yaml.Node, taken map[string]bool, yield func(entry) bool) bool {
 	n = target(n)
 	if n.Kind != yaml.MappingNode || n.ShortTag() != "!!map" {
-		if key == "" {
-			d.fault(n, "want a mapping of keys and values, got %s", kind(n))
-		} else {
-			d.fault(n, "%s: want a mapping of keys and values, got %s", key, kind(n))
+		prefix := ""
+		if key != "" {
+			prefix = key + ": "
 		}
+		d.fault(n, "%swant a mapping of keys and values, got %s", prefix, kind(n))
 		return true
 	}
 	lines := make(map[string]int) // where this mapping's own keys stand
@@ -95,7 +95,7 @@ func (d *decoder) merged(key string, n *yaml.Node, taken map[string]bool, yield 
 			continue
 		}
 		if line, ok := lines[at.Value]; ok {
-			d.fault(at, "duplicate key %s; it is in line %d already", quote(dotted(key, at.Value)), line)
+			d.fault(at, "duplicate key %s; it is in line %d already", quote(at.Value), line)
 			continue
 		}
 		lines[at.Value] = at.Line

@@ -66,9 +66,10 @@ func (d *decoder) file(root *yaml.Node) *Config {
 	c := defaultConfig()
 	s := d.mapping("", root, d.fileFields(&c))
 	if !s.has("listeners") {
-		d.places.listeners = []*yaml.Node{root}
+		d.places.listeners = []*yaml.Node{nil} // the default one
 	}
 	d.places.pools.section = s.at("pools")
+	d.places.admin = s.at("admin")
 	d.check(&c)
 	return &c
 }
@@ -77,16 +78,16 @@ func (d *decoder) fileFields(c *Config) fields {
 	return fields{
 		"listeners": func(key string, n *yaml.Node) {
 			c.Listeners = nil
-			d.each(maxListeners, func(_ string, n *yaml.Node) {
-				c.Listeners = append(c.Listeners, d.listener(n))
+			d.each(maxListeners, func(key string, n *yaml.Node) {
+				c.Listeners = append(c.Listeners, d.listener(key, n))
 			})(key, n)
 			if n.Kind == yaml.SequenceNode && len(n.Content) == 0 {
 				d.fault(n, "%s: the list is empty; want at least one, or no such key for the default one", key)
 			}
 		},
 		"pools": func(key string, n *yaml.Node) { c.Pools = d.pools(key, n) },
-		"routes": d.each(maxEntries, func(_ string, n *yaml.Node) {
-			c.Routes = append(c.Routes, d.route(n))
+		"routes": d.each(maxEntries, func(key string, n *yaml.Node) {
+			c.Routes = append(c.Routes, d.route(key, n))
 		}),
 		"admin":         func(key string, n *yaml.Node) { d.mapping(key, n, d.adminFields(&c.Admin)) },
 		"drain_timeout": d.durationOrZero(&c.DrainTimeout, time.Millisecond, 24*time.Hour),
@@ -96,9 +97,9 @@ func (d *decoder) fileFields(c *Config) fields {
 }
 
 // listener decodes one entry of listeners, over the defaults.
-func (d *decoder) listener(n *yaml.Node) Listener {
+func (d *decoder) listener(key string, n *yaml.Node) Listener {
 	l := defaultListener()
-	s := d.mapping("", n, d.listenerFields(&l))
+	s := d.item(key, n, d.listenerFields(&l))
 	d.places.listeners = append(d.places.listeners, s.at("address"))
 	return l
 }
@@ -146,26 +147,26 @@ func (d *decoder) pools(key string, n *yaml.Node) (pools []Pool) {
 			return pools
 		}
 		d.places.pools.keys = append(d.places.pools.keys, entry.at)
-		pools = append(pools, d.pool(entry))
+		pools = append(pools, d.pool(key, entry))
 	}
 	return pools
 }
 
 // pool decodes one entry of pools, over the defaults.
-func (d *decoder) pool(e entry) Pool {
+func (d *decoder) pool(key string, e entry) Pool {
 	p := defaultPool()
 	p.Name = e.key
 	var backends []*yaml.Node
 	s := section{node: e.at}
 	if !isNull(e.value) {
-		s = d.mapping("", e.value, d.poolFields(&p, &backends))
+		s = d.item(dotted(key, e.key), e.value, d.poolFields(&p, &backends))
 	}
 	if p.DispatchTimeout < p.ConnectTimeout && !s.bad["dispatch_timeout"] && !s.bad["connect_timeout"] {
-		key := "connect_timeout"
+		at := s.at("connect_timeout")
 		if s.has("dispatch_timeout") {
-			key = "dispatch_timeout"
+			at = s.at("dispatch_timeout")
 		}
-		d.fault(s.at(key), "dispatch_timeout: %s is less than connect_timeout, %s", short(p.DispatchTimeout), short(p.ConnectTimeout))
+		d.fault(at, "dispatch_timeout: %s is less than connect_timeout, %s", short(p.DispatchTimeout), short(p.ConnectTimeout))
 	}
 	if len(p.Backends) == 0 && !s.bad["backends"] && (isNull(e.value) || e.value.Kind == yaml.MappingNode) {
 		d.fault(e.at, "pool %s: no backends; want at least one, such as {address: \"10.0.0.11:4573\"}", quote(p.Name))
@@ -180,7 +181,7 @@ func (d *decoder) poolFields(p *Pool, places *[]*yaml.Node) fields {
 	return fields{
 		"balance": d.soon(d.choice(&p.Balance, "round-robin", "least-connections"),
 			"want round-robin or least-connections", "random", "hash"),
-		"hash_field":            d.only(),
+		"hash_field":            d.notYet("leave it out"),
 		"connect_timeout":       d.duration(&p.ConnectTimeout, time.Millisecond, time.Minute),
 		"first_command_timeout": d.durationOrZero(&p.FirstCommandTimeout, 10*time.Millisecond, long),
 		"dispatch_timeout":      d.duration(&p.DispatchTimeout, 10*time.Millisecond, time.Hour),
@@ -192,7 +193,7 @@ func (d *decoder) poolFields(p *Pool, places *[]*yaml.Node) fields {
 		"queue":                 func(key string, n *yaml.Node) { d.mapping(key, n, d.queueFields()) },
 		"fallback":              func(key string, n *yaml.Node) { d.mapping(key, n, d.fallbackFields()) },
 		"health":                func(key string, n *yaml.Node) { d.health(key, n, &p.Health) },
-		"ejection":              d.only(),
+		"ejection":              d.notYet("leave it out"),
 		"slow_start":            d.noTime,
 		"tls":                   func(key string, n *yaml.Node) { d.mapping(key, n, d.poolTLSFields()) },
 		"backends": d.each(maxEntries, func(key string, n *yaml.Node) {
@@ -203,22 +204,18 @@ func (d *decoder) poolFields(p *Pool, places *[]*yaml.Node) fields {
 	}
 }
 
-// health decodes a pool's health. The times that must not exceed interval
-// follow it down when they are not given themselves.
+// health decodes a pool's health. A fast_interval that isn't given follows a
+// shorter interval down. The timeout may well exceed both: an application that
+// is slow to speak wants time, and is not to be probed seldom for it.
 func (d *decoder) health(key string, n *yaml.Node, h *Health) {
 	s := d.mapping(key, n, d.healthFields(h))
-	for _, limited := range []struct {
-		key  string
-		time *time.Duration
-	}{{"fast_interval", &h.FastInterval}, {"timeout", &h.Timeout}} {
-		switch {
-		case *limited.time <= h.Interval || s.bad["interval"] || s.bad[limited.key]:
-		case s.has(limited.key):
-			d.fault(s.at(limited.key), "%s: %s is more than %s, %s",
-				dotted(key, limited.key), short(*limited.time), dotted(key, "interval"), short(h.Interval))
-		default:
-			*limited.time = h.Interval
-		}
+	switch {
+	case h.FastInterval <= h.Interval || s.bad["interval"] || s.bad["fast_interval"]:
+	case s.has("fast_interval"):
+		d.fault(s.at("fast_interval"), "%s: %s is more than %s, %s",
+			dotted(key, "fast_interval"), short(h.FastInterval), dotted(key, "interval"), short(h.Interval))
+	default:
+		h.FastInterval = h.Interval
 	}
 }
 
@@ -245,7 +242,7 @@ func (d *decoder) backend(key string, n *yaml.Node) (Backend, *yaml.Node) {
 		b.Name = b.Address
 		return b, n
 	}
-	s := d.mapping("", n, d.backendFields(&b))
+	s := d.item(key, n, d.backendFields(&b))
 	if n.Kind == yaml.MappingNode && !s.has("address") && !s.has("srv") && !s.has("dns") && !s.has("exec") {
 		d.fault(n, "%s: a backend without an address; want host:port, such as 10.0.0.11:4573", key)
 	}
@@ -256,16 +253,17 @@ func (d *decoder) backend(key string, n *yaml.Node) (Backend, *yaml.Node) {
 }
 
 func (d *decoder) backendFields(b *Backend) fields {
+	const address = "want address: HOST:PORT instead"
 	return fields{
 		"name":         d.checked(&b.Name, "a name", backendName),
 		"address":      d.checked(&b.Address, "an address such as 10.0.0.11:4573", backendAddress),
 		"weight":       d.weight(&b.Weight),
 		"max_sessions": d.integer(&b.MaxSessions, 0, maxSessions),
 		"backup":       d.boolean(&b.Backup),
-		"srv":          d.only(),
-		"dns":          d.only(),
-		"exec":         d.only(),
-		"workers":      d.only(),
+		"srv":          d.notYet(address),
+		"dns":          d.notYet(address),
+		"exec":         d.notYet(address),
+		"workers":      d.notYet("leave it out"),
 	}
 }
 
@@ -283,12 +281,12 @@ func (d *decoder) weight(to *int) decode {
 }
 
 // route decodes one entry of routes.
-func (d *decoder) route(n *yaml.Node) Route {
+func (d *decoder) route(key string, n *yaml.Node) Route {
 	var r Route
 	before := d.count()
-	s := d.mapping("", n, d.routeFields(&r))
+	s := d.item(key, n, d.routeFields(&r))
 	if n.Kind == yaml.MappingNode && r.Pool == "" && !s.bad["pool"] {
-		d.fault(n, "routes: a route without its pool; want pool: NAME")
+		d.fault(n, "%s: a route without its pool; want pool: NAME", key)
 	}
 	d.places.routes = append(d.places.routes, routePlace{s.node, s.at("pool"), d.count() > before})
 	return r

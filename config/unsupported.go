@@ -16,19 +16,22 @@ func (d *decoder) only(inert ...string) decode {
 		if n.Kind == yaml.ScalarNode && slices.Contains(inert, n.Value) {
 			return
 		}
-		d.notYet(key, n)
+		d.notYet("leave it out")(key, n)
 	}
 }
 
-func (d *decoder) notYet(key string, n *yaml.Node) {
-	d.fault(n, "%s is not supported yet; want no such key", key)
+// notYet refuses whatever is given.
+func (d *decoder) notYet(advice string) decode {
+	return func(key string, n *yaml.Node) {
+		d.fault(n, "%s is not supported yet; %s", key, advice)
+	}
 }
 
 // soon is known, but for the words that will be known one day.
 func (d *decoder) soon(known decode, want string, words ...string) decode {
 	return func(key string, n *yaml.Node) {
 		if n.Kind == yaml.ScalarNode && slices.Contains(words, n.Value) {
-			d.fault(n, "%s: %s is not supported yet; %s", key, n.Value, want)
+			d.notYet(want)(key+": "+n.Value, n)
 			return
 		}
 		known(key, n)
@@ -38,7 +41,7 @@ func (d *decoder) soon(known decode, want string, words ...string) decode {
 // noTime accepts a duration of zero.
 func (d *decoder) noTime(key string, n *yaml.Node) {
 	if value, ok := d.parseDuration(key, n); ok && value != 0 {
-		d.fault(n, "%s is not supported yet; want 0s, or no such key", key)
+		d.notYet("leave it out")(key, n)
 	}
 }
 
@@ -49,7 +52,7 @@ func (d *decoder) queueFields() fields {
 func (d *decoder) fallbackFields() fields {
 	return fields{"commands": func(key string, n *yaml.Node) {
 		if n.Kind != yaml.SequenceNode || len(n.Content) > 0 {
-			d.notYet(key, n)
+			d.notYet("leave it out")(key, n)
 		}
 	}}
 }

@@ -1,0 +1,114 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+
+	"io"
+	"strings"
+	"unicode/utf8"
+
+	"gopkg.in/yaml.v3"
+)
+
+// syntax adds the fault for err, with which the YAML parser refused data.
+func (d *decoder) syntax(data []byte, err error) {
+	if line, column, ok := indentingTab(data); ok {
+		d.faultAt(line, column, "a tab in the indentation; YAML wants spaces")
+		return
+	}
+	message := strings.TrimPrefix(err.Error(), "yaml: ")
+	if where, what, ok := strings.Cut(message, ": "); ok && strings.HasPrefix(where, "line ") {
+		message = what
+	}
+	line, column := breakingPlace(data)
+	d.faultAt(line, column, "this is no YAML from here on: %s", message)
+}
+
+// indentingTab finds the first line that is indented with a tab.
+func indentingTab(data []byte) (line, column int, ok bool) {
+	for text := range bytes.Lines(data) {
+		line++
+		indent := text[:len(text)-len(bytes.TrimLeft(text, " \t"))]
+		if i := bytes.IndexByte(indent, '\t'); i >= 0 && len(bytes.TrimSpace(text)) > 0 {
+			return line, i + 1, true
+		}
+	}
+	return 0, 0, false
+}
+
+// breakingPlace finds where data, which is no YAML, stops being so. The parser
+// itself names the line where the enclosing mapping begins, one off, or none.
+//
+// The place is where the shortest beginning of data ends that is no YAML, like
+// all longer ones: looked for backwards from where the parser gave up, first by
+// lines and then by characters. An unclosed bracket or quote is thus found where
+// it opens. In a large file the search may end with the line only.
+func breakingPlace(data []byte) (line, column int) {
+	reader := &dripReader{data: data}
+	_ = parses(reader) // for how much it reads
+	stop := len(data)
+	if i := bytes.IndexByte(data[reader.read:], '\n'); i >= 0 {
+		stop = reader.read + i + 1
+	}
+	// Each try parses all that comes before: bounded to some 0.2 s in all.
+	tries := min(300, 1+(8<<20)/(stop+1))
+	fails := func(end int) bool {
+		tries--
+		return tries > 0 && !parses(bytes.NewReader(data[:end]))
+	}
+
+	start := lineStart(data, stop)
+	for start > 0 && fails(start) {
+		stop, start = start, lineStart(data, start)
+	}
+	for tries > 0 {
+		_, size := utf8.DecodeLastRune(data[:stop])
+		if stop-size <= start || !fails(stop-size) {
+			break
+		}
+		stop -= size
+	}
+	_, size := utf8.DecodeLastRune(data[:stop])
+	line, column = placeOf(data, stop-size)
+	if tries <= 0 {
+		column = 0
+	}
+	return line, column
+}
+
+// lineStart is where the line begins whose last byte, perhaps its line end, is
+// before end.
+func lineStart(data []byte, end int) int {
+	if end == 0 {
+		return 0
+	}
+	return bytes.LastIndexByte(data[:end-1], '\n') + 1
+}
+
+// parses reports whether what r gives is YAML, in any number of documents.
+func parses(r io.Reader) bool {
+	parser := yaml.NewDecoder(r)
+	for {
+		var n yaml.Node
+		if err := parser.Decode(&n); err != nil {
+			return errors.Is(err, io.EOF)
+		}
+	}
+}
+
+// dripReader gives data byte by byte, so that read tells how much of it a
+// parser needed.
+type dripReader struct {
+	data []byte
+	read int
+}
+
+func (r *dripReader) Read(p []byte) (int, error) {
+	if r.read == len(r.data) || len(p) == 0 {
+		return 0, io.EOF
+	}
+	p[0] = r.data[r.read]
+	r.read++
+	return 1, nil
+}
