@@ -94,6 +94,9 @@ func (b *Backend) Weight() int { return int(b.weight.Load()) }
 // SetUp gives the verdict of the health checks.
 func (b *Backend) SetUp(up bool) { b.down.Store(!up) }
 
+// Healthy returns the last verdict given by SetUp; true before the first.
+func (b *Backend) Healthy() bool { return !b.down.Load() }
+
 // SetBusy says whether a health check is waiting in the server's line.
 func (b *Backend) SetBusy(busy bool) { b.busy.Store(busy) }
 

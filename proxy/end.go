@@ -31,12 +31,14 @@ const (
 	Timeout           // Asterisk didn't send its header in time
 	Killed            // an operator ended it
 	Shutdown          // agiproxy ended with it under way
-	numOutcomes
 )
+
+// NumOutcomes is how many values Outcome has.
+const NumOutcomes = int(Shutdown) + 1
 
 // String returns the outcome as logs and metrics have it.
 func (o Outcome) String() string {
-	return [numOutcomes]string{
+	return [NumOutcomes]string{
 		"undecided", "completed", "hangup", "lost", "no_backend", "no_route",
 		"bad_header", "rejected", "timeout", "killed", "shutdown",
 	}[o]

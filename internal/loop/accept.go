@@ -76,18 +76,27 @@ type acceptor struct {
 // Accept takes connections from ln from now on and calls open for each, which
 // returns the connection's handler, or nil to have it closed without a byte. A
 // connection for which there is no descriptor is closed, and shed is called
-// with the reason. For handlers and Do only; the result ends it.
-func (l *Loop) Accept(ln *Listener, open func(*Conn) Handler, shed func(error)) (stop func(), err error) {
+// with the reason. For handlers and Do only; [Loop.Refuse] ends it.
+func (l *Loop) Accept(ln *Listener, open func(*Conn) Handler, shed func(error)) error {
 	a := &acceptor{fd: ln.fd, slot: l.takeSlot(), open: open, shed: shed}
 	l.slots[a.slot].acceptor = a
 	if err := l.poll.addListener(a.fd, l.id(a.slot)); err != nil {
 		l.freeSlot(a.slot)
-		return nil, fmt.Errorf("watch listener %s: %w", ln.addr, err)
+		return fmt.Errorf("watch listener %s: %w", ln.addr, err)
 	}
-	return func() {
-		l.poll.remove(a.fd)
-		l.freeSlot(a.slot)
-	}, nil
+	return nil
+}
+
+// Refuse ends Accept. What waits in the listener's line stays there. For
+// handlers and Do only.
+func (l *Loop) Refuse(ln *Listener) {
+	for _, s := range l.slots {
+		if s.acceptor != nil && s.acceptor.fd == ln.fd {
+			l.poll.remove(ln.fd)
+			l.freeSlot(s.acceptor.slot)
+			return
+		}
+	}
 }
 
 func (l *Loop) accept(a *acceptor) {

@@ -116,7 +116,8 @@ func New(o Options) (*Loop, error) {
 func (l *Loop) Now() time.Duration { return l.now }
 
 // Do has f run on the loop, soon and after what was given before. It may be
-// called from anywhere and doesn't wait. The error is [ErrStopped].
+// called from anywhere and doesn't wait. Without an error, which can only be
+// [ErrStopped], f does run, if only when the loop ends.
 func (l *Loop) Do(f func()) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -209,20 +210,17 @@ func (l *Loop) runPosted() bool {
 	posted, stopped := l.posted, l.stopped
 	l.posted = nil
 	l.mu.Unlock()
-	if stopped {
-		return false
-	}
 	for _, f := range posted {
 		f()
 	}
-	return true
+	return !stopped
 }
 
 func (l *Loop) close() {
 	l.mu.Lock()
 	l.stopped = true
-	l.posted = nil
 	l.mu.Unlock()
+	l.runPosted() // whoever gave it may be waiting for it
 	for i := range l.slots {
 		if c := l.slots[i].conn; c != nil {
 			c.Close()

@@ -35,7 +35,7 @@ func TestEchoServer(t *testing.T) {
 	}
 	done := make(chan error, 1)
 	if err := l.Do(func() {
-		_, err := l.Accept(ln, func(c *Conn) Handler { return &echo{c, done} }, func(error) {})
+		err := l.Accept(ln, func(c *Conn) Handler { return &echo{c, done} }, func(error) {})
 		if err != nil {
 			t.Error(err)
 		}

@@ -1,0 +1,97 @@
+// Package admin is the port that tells operators and their tools how agiproxy
+// is doing.
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Options is what the admin port shows.
+type Options struct {
+	Registry *prometheus.Registry
+	Ready    func() error // nil when calls can be served, else why not; safe for concurrent use
+	Log      hclog.Logger
+}
+
+// A Server answers on the admin port.
+type Server struct {
+	listener net.Listener
+	http     *http.Server
+	log      hclog.Logger
+}
+
+// Listen opens the port; the address may leave the choice to the system.
+func Listen(ctx context.Context, address string, o Options) (*Server, error) {
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	return &Server{
+		listener: ln,
+		log:      o.Log,
+		http: &http.Server{
+			Handler:           Handler(o),
+			ReadHeaderTimeout: 5 * time.Second,
+			IdleTimeout:       2 * time.Minute,
+			ErrorLog:          o.Log.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}),
+		},
+	}, nil
+}
+
+// Addr returns the address that the server listens on.
+func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// Serve answers until Close.
+func (s *Server) Serve() {
+	if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+		s.log.Error("admin port has ended", "error", err)
+	}
+}
+
+// Close ends Serve, after giving answers under way a moment.
+func (s *Server) Close() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if s.http.Shutdown(ctx) != nil {
+		s.http.Close()
+	}
+}
+
+// Handler returns the admin port's pages:
+//
+//	GET /metrics    for Prometheus
+//	GET /-/healthy  200 as long as the process answers
+//	GET /-/ready    200 when calls can be served, else 503 and why not
+func Handler(o Options) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(o.Registry, promhttp.HandlerOpts{
+		Registry: o.Registry,
+		ErrorLog: o.Log.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Error}),
+	}))
+	mux.HandleFunc("GET /-/healthy", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintln(w, "agiproxy is healthy.")
+	})
+	mux.HandleFunc("GET /-/ready", func(w http.ResponseWriter, _ *http.Request) {
+		if err := o.Ready(); err != nil {
+			http.Error(w, "agiproxy is not ready: "+err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "agiproxy is ready.")
+	})
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		fmt.Fprint(w, `<!doctype html><title>agiproxy</title><h1>agiproxy</h1>
+<ul><li><a href="/metrics">metrics</a><li><a href="/-/healthy">healthy</a><li><a href="/-/ready">ready</a></ul>
+`)
+	})
+	return mux
+}

@@ -1,0 +1,287 @@
+// Package app is the whole program without its command line: it builds the
+// parts from a configuration, starts them, reloads them and stops them. It is
+// the one package that knows all the others.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"agiproxy/admin"
+	"agiproxy/config"
+	"agiproxy/health"
+	"agiproxy/internal/loop"
+	"agiproxy/proxy"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// Options of an App.
+type Options struct {
+	Config *config.Config
+	// Reload reads the configuration anew; nil if there is no file to read.
+	Reload func() (*config.Config, error)
+	Log    hclog.Logger // nil: nothing is logged
+
+	Version, Commit, Date string // for agiproxy_build_info
+}
+
+// An App is a running agiproxy. Its methods are safe for concurrent use.
+type App struct {
+	opts     Options
+	log      hclog.Logger
+	registry *prometheus.Registry
+	metrics  *metrics
+	probes   *health.Metrics
+	counts   *proxy.Metrics
+	server   *proxy.Server
+	tally    tally
+	workers  []*worker
+	admin    *admin.Server // nil: no admin port
+	shedder  shedder
+
+	draining  atomic.Bool
+	closeOnce sync.Once
+	closed    chan struct{}
+
+	mu       sync.Mutex // one reload at a time; guards what follows
+	version  *version
+	fronts   []*front
+	watchers watchers
+	stopped  bool
+}
+
+// A worker is an event loop with its sessions.
+type worker struct {
+	loop     *loop.Loop
+	sessions *proxy.Worker
+}
+
+// host is a loop as sessions see it.
+type host struct{ *loop.Loop }
+
+func (h host) Connect(addr netip.AddrPort, hd proxy.Handler) proxy.Conn {
+	return h.Loop.Connect(addr, hd)
+}
+
+// New builds an App and listens, on the admin port too. What it can't have is
+// an error that says what was wanted: "listen :4577: address already in use".
+// After an error nothing is left open.
+func New(o Options) (*App, error) {
+	if o.Log == nil {
+		o.Log = hclog.NewNullLogger()
+	}
+	a := &App{opts: o, log: o.Log, registry: prometheus.NewRegistry(), closed: make(chan struct{})}
+	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	a.metrics = newMetrics(a.registry, o)
+	a.probes = health.NewMetrics(a.registry)
+	a.counts = proxy.NewMetrics(a.registry)
+	a.server = proxy.NewServer(proxy.Options{Log: o.Log.Named("proxy"), Metrics: a.counts, Ended: a.tally.count})
+	a.registry.MustRegister(a.server.Collector())
+	if err := a.start(); err != nil {
+		a.abandon()
+		return nil, err
+	}
+	return a, nil
+}
+
+// start does what can fail in New.
+func (a *App) start() error {
+	cfg := a.opts.Config
+	v, err := a.build(cfg, nil)
+	if err != nil {
+		return err
+	}
+	for range loops(cfg.Loops) {
+		l, err := loop.New(loop.Options{})
+		if err != nil {
+			return fmt.Errorf("open event loop: %w", err)
+		}
+		a.workers = append(a.workers, &worker{l, a.server.NewWorker(host{l})})
+	}
+	if a.fronts, err = a.listen(cfg.Listeners, nil); err != nil {
+		return err
+	}
+	if cfg.Admin.Address != "" {
+		a.admin, err = admin.Listen(context.Background(), cfg.Admin.Address, admin.Options{
+			Registry: a.registry, Ready: a.ready, Log: a.log.Named("admin"),
+		})
+		if err != nil {
+			return fmt.Errorf("admin: %w", err)
+		}
+	}
+	a.version = v
+	a.server.Swap(v.table)
+	a.metrics.reloaded(nil)
+	return nil
+}
+
+// abandon closes what a New that failed has opened.
+func (a *App) abandon() {
+	for _, f := range a.fronts {
+		f.socket.Close()
+	}
+	for _, w := range a.workers {
+		w.loop.Stop()
+		w.loop.Run() // which closes it, being stopped
+	}
+}
+
+// loops returns how many event loops to run: one carries some ten thousand
+// sessions, and fewer loops wake each other's processors less.
+func loops(configured int) int {
+	if configured > 0 {
+		return configured
+	}
+	if n := runtime.NumCPU(); n > 4 {
+		return n / 2
+	}
+	return 1
+}
+
+// Addr returns the address of the first listener.
+func (a *App) Addr() netip.AddrPort {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.fronts[0].socket.Addr()
+}
+
+// AdminAddr returns the admin port's address, "" if there is none.
+func (a *App) AdminAddr() string {
+	if a.admin == nil {
+		return ""
+	}
+	return a.admin.Addr().String()
+}
+
+// Run serves until ctx ends, then drains: nothing new is accepted, and sessions
+// under way get the drain timeout to end. It is called once, and leaves nothing
+// open. The error is an event loop's, which nothing from outside brings about.
+func (a *App) Run(ctx context.Context) error {
+	// A loop keeps its processor while it waits, so the others need their own.
+	if want := len(a.workers) + 2; runtime.GOMAXPROCS(0) < want {
+		runtime.GOMAXPROCS(want)
+	}
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	var loops, others sync.WaitGroup
+	for _, w := range a.workers {
+		loops.Go(func() {
+			if err := w.loop.Run(); err != nil {
+				fail(fmt.Errorf("event loop: %w", err))
+			}
+		})
+	}
+	if a.admin != nil {
+		others.Go(a.admin.Serve)
+		a.log.Info("admin port is open", "address", a.admin.Addr())
+	}
+	a.mu.Lock()
+	a.open(a.fronts)
+	a.watchers = a.watch(a.version, nil)
+	a.mu.Unlock()
+
+	select {
+	case <-ctx.Done():
+	case <-a.closed:
+	}
+	a.stop()
+	for _, w := range a.workers {
+		w.loop.Stop()
+	}
+	loops.Wait()
+	if a.admin != nil {
+		a.admin.Close() // last, so that a drain can be watched
+	}
+	others.Wait()
+	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return nil
+}
+
+// Close ends Run now, or cuts its drain short: sessions under way end with the
+// outcome shutdown.
+func (a *App) Close() { a.closeOnce.Do(func() { close(a.closed) }) }
+
+const (
+	// farewell is how long sessions get to tell their Asterisk of a shutdown.
+	farewell = 2 * time.Second
+	// drainLook is how often a drain looks how many sessions are left.
+	drainLook = 50 * time.Millisecond
+)
+
+// stop drains the sessions and ends the watchers.
+func (a *App) stop() {
+	a.draining.Store(true)
+	a.mu.Lock()
+	fronts, watchers := a.fronts, a.watchers
+	a.stopped = true
+	a.mu.Unlock()
+	a.shut(fronts)
+	timeout := a.drainTimeout()
+	if n := a.server.Sessions(); n > 0 {
+		a.log.Info("draining", "sessions", n, "timeout", timeout)
+	}
+	if !a.await(timeout, a.closed) {
+		a.log.Warn("sessions are cut", "sessions", a.server.Sessions())
+		a.onLoops(func(w *worker) { w.sessions.Stop() })
+		a.await(farewell, nil)
+		a.onLoops(func(w *worker) { w.sessions.Abort() })
+		a.await(farewell, nil)
+	}
+	watchers.stop()
+}
+
+func (a *App) drainTimeout() time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.version.config.DrainTimeout
+}
+
+// await waits until no session is left and reports whether that came to be. It
+// gives up after limit, or when cut is closed.
+func (a *App) await(limit time.Duration, cut <-chan struct{}) bool {
+	late := time.NewTimer(limit)
+	defer late.Stop()
+	look := time.NewTicker(drainLook)
+	defer look.Stop()
+	for a.server.Sessions() > 0 {
+		select {
+		case <-late.C:
+			return a.server.Sessions() == 0
+		case <-cut:
+			return a.server.Sessions() == 0
+		case <-look.C:
+		}
+	}
+	return true
+}
+
+// onLoops has f run on each loop. It doesn't wait.
+func (a *App) onLoops(f func(*worker)) {
+	for _, w := range a.workers {
+		_ = w.loop.Do(func() { f(w) }) // a loop that has ended has no sessions
+	}
+}
+
+// ready tells why calls can't be served, nil if they can.
+func (a *App) ready() error {
+	if a.draining.Load() {
+		return errors.New("draining")
+	}
+	for _, p := range a.server.Table().Pools {
+		if !p.Backends().CanServe() {
+			return fmt.Errorf("pool %s: no backend can serve", p.Name())
+		}
+	}
+	return nil
+}

@@ -1,0 +1,42 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+
+	"agiproxy/agi"
+	"agiproxy/config"
+)
+
+// A Decision says where a session would go.
+type Decision struct {
+	Route int      // index into the configuration's routes, -1 if none takes it
+	Pool  string   // "" if no route takes it
+	Steps []string // why each route before it doesn't
+}
+
+// Explain decides as a session with that header would be decided. The error is
+// the header's, or a route's that doesn't compile.
+func Explain(cfg *config.Config, header []byte) (Decision, error) {
+	h := agi.NewHeader(len(header))
+	if _, err := h.Feed(header); err != nil {
+		return Decision{}, err
+	}
+	if !h.Done() {
+		return Decision{}, errors.New("header has no empty line at its end")
+	}
+	all, err := routes(cfg)
+	if err != nil {
+		return Decision{}, err
+	}
+	d := Decision{Route: -1}
+	for i := range all {
+		why := all[i].Miss(h)
+		if why == "" {
+			d.Route, d.Pool = i, all[i].Pool
+			return d, nil
+		}
+		d.Steps = append(d.Steps, fmt.Sprintf("route %d to %s: %s", i+1, all[i].Pool, why))
+	}
+	return d, nil
+}

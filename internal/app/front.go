@@ -1,0 +1,102 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"agiproxy/config"
+	"agiproxy/internal/loop"
+	"agiproxy/proxy"
+)
+
+// A front is a listener: its socket, and what sessions know of it.
+type front struct {
+	address  string // as configured
+	socket   *loop.Listener
+	listener *proxy.Listener
+}
+
+// listen opens what is not among the fronts before, and returns the fronts of
+// the new configuration. After an error, all is as before.
+func (a *App) listen(listeners []config.Listener, before []*front) (fronts []*front, err error) {
+	defer func() {
+		if err == nil {
+			return
+		}
+		for _, f := range fronts {
+			if !slices.Contains(before, f) {
+				f.socket.Close()
+			}
+		}
+		fronts = nil
+	}()
+	for _, c := range listeners {
+		if i := slices.IndexFunc(before, func(f *front) bool { return f.address == c.Address }); i >= 0 {
+			fronts = append(fronts, before[i])
+			continue
+		}
+		socket, err := loop.Listen(context.Background(), c.Address, loop.Options{})
+		if err != nil {
+			return fronts, err
+		}
+		fronts = append(fronts, &front{c.Address, socket, proxy.NewListener(c.Address, listenerOptions(&c))})
+	}
+	return fronts, nil
+}
+
+func listenerOptions(c *config.Listener) proxy.ListenerOptions {
+	return proxy.ListenerOptions{
+		Allow: c.Allow, MaxSessions: c.MaxSessions, HeaderTimeout: c.HeaderTimeout, MaxHeaderBytes: c.MaxHeaderBytes,
+	}
+}
+
+// open has all loops accept from the fronts.
+func (a *App) open(fronts []*front) {
+	for _, f := range fronts {
+		a.onLoops(func(w *worker) {
+			err := w.loop.Accept(f.socket, func(c *loop.Conn) loop.Handler {
+				if h := w.sessions.Accept(f.listener, c); h != nil {
+					return h
+				}
+				return nil
+			}, func(err error) { a.shed(f, err) })
+			if err != nil {
+				a.log.Error("listener is not served", "listener", f.address, "error", err)
+			}
+		})
+		a.log.Info("listening", "listener", f.address, "address", f.socket.Addr())
+	}
+}
+
+// shut ends accepting from the fronts and closes them.
+func (a *App) shut(fronts []*front) {
+	for _, f := range fronts {
+		var wg sync.WaitGroup
+		for _, w := range a.workers {
+			wg.Add(1)
+			if w.loop.Do(func() { w.loop.Refuse(f.socket); wg.Done() }) != nil {
+				wg.Done()
+			}
+		}
+		wg.Wait()
+		f.socket.Close()
+		a.log.Info("stopped listening", "listener", f.address)
+	}
+}
+
+// A shedder keeps a flood of connections from becoming a flood of records.
+type shedder struct{ last atomic.Int64 }
+
+// shed counts a connection that there was no descriptor for, and says so once a
+// second at most.
+func (a *App) shed(f *front, err error) {
+	a.server.Shed(f.listener)
+	now := time.Now().Unix()
+	if a.shedder.last.Swap(now) != now {
+		a.log.Warn("connection shed", "listener", f.address, "error", fmt.Errorf("accept: %w", err))
+	}
+}
