@@ -160,6 +160,27 @@ func (s *suite) fault(t *testing.T, name, query string) faultServer {
 	return faultServer{server, name}
 }
 
+// mustNotRepeatFaults does what mustNotRepeat does, for these servers.
+func mustNotRepeatFaults(t *testing.T, servers ...faultServer) {
+	t.Helper()
+	began := make(map[string]int)
+	for _, b := range servers {
+		for _, session := range b.Calls() {
+			if session.Begun {
+				began[session.UniqueID]++
+			}
+		}
+	}
+	for id, n := range began {
+		if n > 1 {
+			t.Errorf("the script of call %s began %d times; want once", id, n)
+		}
+	}
+}
+
+// begun returns how many scripts run or have run on the server.
+func (b faultServer) begun() int { return b.Stats().Begun }
+
 // A fastagiServer is the same as a process of its own, which can be killed.
 type fastagiServer struct {
 	*process

@@ -10,6 +10,10 @@ import (
 	"time"
 )
 
+// hold is a command during which a call lasts until a key is pressed, a minute at
+// most.
+const hold = `STREAM FILE demo-instruct "#"`
+
 // callers numbers the calls of this run.
 var callers atomic.Int64
 
@@ -21,8 +25,11 @@ type dial struct {
 }
 
 // script dials a script on agiproxy, which runs the commands do.
-func (s *suite) script(path string, do ...string) dial {
-	u := "agi://" + s.front + "/" + path
+func (s *suite) script(path string, do ...string) dial { return script(s.front, path, do...) }
+
+// script dials a script on a server.
+func script(addr, path string, do ...string) dial {
+	u := "agi://" + addr + "/" + path
 	if len(do) > 0 {
 		u += "?" + url.Values{"do": do}.Encode()
 	}
@@ -80,7 +87,7 @@ func (s *suite) placeOne(t *testing.T, d dial) *call {
 	if d.leave == 0 {
 		d.leave = time.Minute
 	}
-	_, err := s.ami.do("Originate", field{"ActionID", c.id}, field{"Channel", channel}, field{"ChannelId", c.id},
+	_, err := s.ami.do("Originate", field{"ActionID", c.id}, field{"Channel", channel}, field{"ChannelId", c.id}, field{"OtherChannelId", c.uniqueID()},
 		field{"Application", "Wait"}, field{"Data", strconv.FormatFloat(d.leave.Seconds(), 'f', 1, 64)},
 		field{"Variable", "__TESTID=" + c.id}, field{"Variable", "__AGIURL=" + d.url}, field{"Async", "true"})
 	if err != nil {
@@ -88,6 +95,9 @@ func (s *suite) placeOne(t *testing.T, d dial) *call {
 	}
 	return c
 }
+
+// uniqueID is that of the channel that runs AGI(): the other leg of the caller's.
+func (c *call) uniqueID() string { return c.id + ".agi" }
 
 // event takes what Asterisk says about the call.
 func (c *call) event(m message) {
@@ -149,8 +159,28 @@ func wait(t *testing.T, limit time.Duration, calls ...*call) []result {
 	return results
 }
 
-// under way tells whether a call has not ended yet.
+// underWay returns how many of the calls have not ended yet.
+func underWay(calls []*call) int {
+	n := 0
+	for _, c := range calls {
+		if c.underWay() {
+			n++
+		}
+	}
+	return n
+}
+
 func (c *call) underWay() bool { return len(c.result) == 0 }
+
+// release presses the key that ends the sound of held calls, as far as they last.
+func release(t *testing.T, calls ...*call) {
+	t.Helper()
+	for _, c := range calls {
+		if c.underWay() {
+			c.press(t, "#")
+		}
+	}
+}
 
 // run places n calls, width of them at a time, and returns what the dialplan saw.
 func (s *suite) run(t *testing.T, n, width int, d dial) []result {

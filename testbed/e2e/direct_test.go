@@ -22,7 +22,6 @@ func TestWelcomeAsLocalAGI(t *testing.T) {
 // Each fault as the dialplan sees it without a proxy: nearly all are SUCCESS.
 func TestFaultsWithoutAProxy(t *testing.T) {
 	s := begin(t)
-	const hold = `STREAM FILE demo-instruct "#"`
 	tests := []struct {
 		fault  string
 		do     string
@@ -33,7 +32,6 @@ func TestFaultsWithoutAProxy(t *testing.T) {
 		{"fault=refuse", "", "FAILURE", false},
 		{"fault=blackhole", "", "FAILURE", false},
 		{"fault=accept-close", "", "SUCCESS", false},
-		{"fault=accept-close&reset=true", "", "SUCCESS", false},
 		{"fault=read-close", "", "SUCCESS", false},
 		{"fault=read-close&reset=true", "", "SUCCESS", false},
 		{"fault=slow&delay=100ms", "", "SUCCESS", true},
@@ -46,15 +44,35 @@ func TestFaultsWithoutAProxy(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.fault, func(t *testing.T) {
 			b := s.fault(t, "direct", test.fault)
-			d := s.script("ivr")
+			d := script(b.Addr(), "ivr")
 			if test.do != "" {
-				d = s.script("ivr", test.do)
+				d = script(b.Addr(), "ivr", test.do)
 			}
-			d.url = "agi://" + b.Addr() + d.url[len("agi://")+len(s.front):]
 			r := wait(t, 10*time.Second, s.placeOne(t, d))[0]
 			if r.status != test.status || (r.served == "direct") != test.served || r.proxyStatus != "" {
 				t.Errorf("%v; want %s, served=%v", r, test.status, test.served)
 			}
 		})
+	}
+}
+
+// A key ends a held call, and a caller who leaves ends it too.
+func TestHeldCallsEndAsTheCallerWants(t *testing.T) {
+	s := begin(t)
+	b := s.fault(t, "direct", "")
+	calls := s.place(t, 10, script(b.Addr(), "ivr", hold))
+	eventually(t, 10*time.Second, "10 calls are held", func() bool { return b.Stats().Commands == 10 })
+	time.Sleep(500 * time.Millisecond)
+	if n := underWay(calls); n != 10 {
+		t.Fatalf("%d of 10 calls are held; want all", n)
+	}
+	release(t, calls[:5]...)
+	mustBeServed(t, wait(t, 5*time.Second, calls[:5]...))
+	for _, c := range calls[5:] {
+		c.hangUp(t)
+	}
+	mustBe(t, wait(t, 5*time.Second, calls[5:]...), "HANGUP", "")
+	if st := b.Stats(); st.Done != 5 || st.HungUp != 5 {
+		t.Errorf("the server's sessions: %+v; want 5 done and 5 hung up", st)
 	}
 }

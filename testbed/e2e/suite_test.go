@@ -64,7 +64,7 @@ func begin(t *testing.T) *suite {
 }
 
 func newSuite() (*suite, error) {
-	s := &suite{instance: fmt.Sprintf("e2e-%d", os.Getpid())}
+	s := new(suite)
 	lab, err := labDir()
 	if err != nil {
 		return s, err
@@ -86,6 +86,9 @@ func newSuite() (*suite, error) {
 			return s, err
 		}
 	}
+	if s.instance, err = s.newInstance(); err != nil {
+		return s, err
+	}
 	s.front, s.admin = freeAddr(), freeAddr()
 	if err := s.startAsterisk(lab); err != nil {
 		return s, err
@@ -103,6 +106,19 @@ func (s *suite) build(pkg string) (string, error) {
 		return "", fmt.Errorf("go build %s: %w\n%s", pkg, err, out)
 	}
 	return binary, nil
+}
+
+// newInstance makes this run's directory in the chroot and returns its name.
+func (s *suite) newInstance() (string, error) {
+	labs := filepath.Join(s.root, "lab")
+	if err := os.MkdirAll(labs, 0o755); err != nil {
+		return "", err
+	}
+	dir, err := os.MkdirTemp(labs, "e2e-")
+	if err != nil {
+		return "", err
+	}
+	return filepath.Base(dir), os.Chmod(dir, 0o755) // Asterisk and the Perl servers are not root
 }
 
 // labDir returns where testbed/asterisk/setup.sh has built the lab.
@@ -149,7 +165,7 @@ func (s *suite) close(passed bool) {
 		}
 		fmt.Fprintf(os.Stderr, "e2e: the logs of all processes are in %s\n", s.artefacts)
 	}
-	if s.root != "" {
+	if s.instance != "" {
 		os.RemoveAll(dir)
 	}
 	if passed {

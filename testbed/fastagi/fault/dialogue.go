@@ -55,6 +55,7 @@ func (d *dialogue) run() error {
 // header reads the environment, and learns from the script's query what to do.
 func (d *dialogue) header() error {
 	fields := make(map[string]string)
+	var arguments []string
 	for {
 		ln, err := d.in.ReadString('\n')
 		if err != nil {
@@ -66,6 +67,9 @@ func (d *dialogue) header() error {
 		name, value, _ := strings.Cut(strings.TrimSuffix(ln, "\n"), ": ")
 		if _, twice := fields[name]; !twice {
 			fields[name] = value
+		}
+		if strings.HasPrefix(name, "agi_arg_") {
+			arguments = append(arguments, value)
 		}
 	}
 	_, query, _ := strings.Cut(fields["agi_network_script"], "?")
@@ -84,7 +88,8 @@ func (d *dialogue) header() error {
 	d.script = d.server.commands(values["do"])
 	d.note(func(s *Session) {
 		s.Header, s.Mode = true, d.behaviour.Mode
-		s.Script, s.UniqueID, s.Attempt = fields["agi_network_script"], fields["agi_uniqueid"], fields["agi_attempt"]
+		s.Script, s.Arguments = fields["agi_network_script"], arguments
+		s.UniqueID, s.Attempt = fields["agi_uniqueid"], fields["agi_attempt"]
 	})
 	return nil
 }
@@ -206,9 +211,23 @@ func (d *dialogue) reply() error {
 			usage = true
 		case !usage || strings.HasPrefix(ln, "520 "):
 			d.note(func(s *Session) { s.Commands++ })
+			if strings.HasPrefix(ln, "200 result=-1") {
+				return d.failed()
+			}
 			return nil
 		}
 	}
+}
+
+// failed ends the script after a command that could not be carried out, as most
+// scripts would: mostly because the caller has left, and then HANGUP follows soon.
+func (d *dialogue) failed() error {
+	d.conn.SetReadDeadline(time.Now().Add(time.Second))
+	if ln, err := d.in.ReadString('\n'); err != nil || ln != "HANGUP\n" {
+		return fmt.Errorf("the command %d failed", d.session.Commands) // written by this goroutine alone
+	}
+	d.note(func(s *Session) { s.HungUp = true })
+	return errHungUp
 }
 
 func (d *dialogue) done() { d.note(func(s *Session) { s.Done = true }) }

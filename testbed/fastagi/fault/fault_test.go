@@ -177,6 +177,31 @@ func TestProbesAreCountedApart(t *testing.T) {
 	}
 }
 
+// When the caller leaves, Asterisk answers the running command with -1, and HANGUP
+// follows 40 ms later.
+func TestScriptEndsWhenTheCallerLeaves(t *testing.T) {
+	s := listen(t, Behaviour{})
+	c, err := net.Dial("tcp", s.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	io.WriteString(c, "agi_network: yes\n\n")
+	in := bufio.NewReader(c)
+	in.ReadString('\n')
+	io.WriteString(c, "200 result=1\n")
+	in.ReadString('\n')
+	io.WriteString(c, "200 result=-1\n")
+	time.Sleep(40 * time.Millisecond)
+	io.WriteString(c, "HANGUP\n")
+	if rest, err := io.ReadAll(in); err != nil || len(rest) > 0 {
+		t.Errorf("after -1 and HANGUP the server sent %q, %v; want a clean close", rest, err)
+	}
+	if st := s.Stats(); st.HungUp != 1 || st.Done != 0 || st.Commands != 2 {
+		t.Errorf("Stats() = %+v; want 2 commands, hung up, not done", st)
+	}
+}
+
 func TestControlPort(t *testing.T) {
 	s := listen(t, Behaviour{})
 	control := httptest.NewServer(s.Control())

@@ -4,17 +4,18 @@ import "slices"
 
 // A Session is what a server remembers of one connection.
 type Session struct {
-	Script   string // agi_network_script, as Asterisk sent it
-	UniqueID string // agi_uniqueid
-	Attempt  string // agi_attempt, which agiproxy adds when it sends a header again
-	Mode     Mode   // what was done to it
-	Header   bool   // the header came, to its empty line
-	Begun    bool   // a command was sent: the script ran
-	Commands int    // commands answered
-	Done     bool   // the script ran to its end
-	HungUp   bool   // the line HANGUP came before that
-	Ended    bool   // the connection is closed
-	Error    string // why the script did not run to its end, if it should have
+	Script    string   // agi_network_script, as Asterisk sent it
+	Arguments []string // agi_arg_1 and so on
+	UniqueID  string   // agi_uniqueid
+	Attempt   string   // agi_attempt, which agiproxy adds when it sends a header again
+	Mode      Mode     // what was done to it
+	Header    bool     // the header came, to its empty line
+	Begun     bool     // a command was sent: the script ran
+	Commands  int      // commands answered
+	Done      bool     // the script ran to its end
+	HungUp    bool     // the line HANGUP came before that
+	Ended     bool     // the connection is closed
+	Error     string   // why the script did not run to its end, if it should have
 }
 
 // Stats are the sums over a server's sessions, those of probes left out.
