@@ -46,12 +46,15 @@ func (s section) has(key string) bool { return s.values[key] != nil }
 // step has failed, and that what it should have decoded is not to be judged.
 func (d *decoder) count() int { return len(d.faults) + d.dropped }
 
+// full reports whether further faults are only counted.
+func (d *decoder) full() bool { return len(d.faults) == maxFaults }
+
 func (d *decoder) fault(at *yaml.Node, format string, args ...any) {
 	d.faultAt(at.Line, at.Column, format, args...)
 }
 
 func (d *decoder) faultAt(line, column int, format string, args ...any) {
-	if len(d.faults) == maxFaults {
+	if d.full() {
 		d.dropped++
 		return
 	}
@@ -90,6 +93,10 @@ func (d *decoder) section(key, prefix string, n *yaml.Node, known fields) sectio
 }
 
 func (d *decoder) unknown(at *yaml.Node, path, key string, known fields) {
+	if d.full() {
+		d.dropped++ // spares the sorting and guessing
+		return
+	}
 	names := slices.Sorted(maps.Keys(known))
 	d.fault(at, "unknown key %s; want one of %s%s", quote(path), strings.Join(names, ", "), hint(key, names))
 }
@@ -150,7 +157,7 @@ func (d *decoder) integer(to *int, low, high int) decode {
 		case err != nil && !isRange(err) || strconv.Itoa(number) != value && !isRange(err):
 			d.fault(n, "%s: %s is no whole number; want one from %d to %d", key, quote(value), low, high)
 		case number < low || number > high:
-			d.fault(n, "%s: %s is out of bounds; want %s", key, value, want)
+			d.fault(n, "%s: %s is out of bounds; want %s", key, cut(value), want)
 		default:
 			*to = number
 		}
@@ -194,7 +201,7 @@ func (d *decoder) durationOrZero(to *time.Duration, low, high time.Duration) dec
 
 func (d *decoder) bounded(to *time.Duration, key string, n *yaml.Node, value, low, high time.Duration, zero string) {
 	if value < low || value > high {
-		d.fault(n, "%s: %s is out of bounds; want %s%s to %s", key, n.Value, zero, short(low), short(high))
+		d.fault(n, "%s: %s is out of bounds; want %s%s to %s", key, cut(n.Value), zero, short(low), short(high))
 		return
 	}
 	*to = value
@@ -211,7 +218,7 @@ func (d *decoder) parseDuration(key string, n *yaml.Node) (time.Duration, bool) 
 		return duration, true
 	}
 	if _, err := strconv.ParseFloat(value, 64); err == nil {
-		d.fault(n, "%s: %s lacks its unit; want %s", key, value, want)
+		d.fault(n, "%s: %s lacks its unit; want %s", key, cut(value), want)
 	} else {
 		d.fault(n, "%s: %s is no duration; want a number with ms, s, m or h, such as 5s or 250ms", key, quote(value))
 	}
@@ -236,7 +243,7 @@ func (d *decoder) size(to *int, low, high int) decode {
 		case err != nil && !isRange(err):
 			d.fault(n, "%s: %s is no size; want bytes, or a whole number with KiB or MiB, such as 64KiB", key, quote(value))
 		case err != nil || int(number)*unit < low || int(number)*unit > high:
-			d.fault(n, "%s: %s is out of bounds; want %s to %s", key, value, bytesText(low), bytesText(high))
+			d.fault(n, "%s: %s is out of bounds; want %s to %s", key, cut(value), bytesText(low), bytesText(high))
 		default:
 			*to = int(number) * unit
 		}

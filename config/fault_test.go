@@ -169,7 +169,10 @@ var faultCases = []struct {
 	{"a match on an unknown field", withRoutes("- {match: {context: x}, pool: a}", "- {pool: b}"), []string{`f:5:12: unknown key "match.context"; want script, host, or a header field such as agi_context`}},
 	{"a match on a field in capitals", withRoutes("- {match: {agi_Context: x}, pool: a}", "- {pool: b}"), []string{`f:5:12: unknown key "match.agi_Context"; want script, host, or a header field such as agi_context`}},
 	{"a match without pattern", withRoutes("- {match: {script: ~}, pool: a}", "- {pool: b}"), []string{`f:5:20: match.script: no pattern; want a glob, or a regular expression after ~ (a ~ alone is YAML's null)`}},
-	{"a bad regular expression", withRoutes("- {match: {script: \"~a(b\"}, pool: a}", "- {pool: b}"), []string{"f:5:20: match.script: \"~a(b\": error parsing regexp: missing closing ): `a(b`"}},
+	{"a bad regular expression", withRoutes("- {match: {script: \"~a(b\"}, pool: a}", "- {pool: b}"), []string{`f:5:20: match.script: "~a(b": missing closing ): "a(b"`}},
+	{"a bad regular expression of two lines", withRoutes("- {match: {script: \"~(\\n\"}, pool: a}", "- {pool: b}"), []string{`f:5:20: match.script: "~(\n": missing closing ): "(\n"`}},
+	{"a pattern too long", withRoutes("- {match: {script: "+strings.Repeat("x", 1001)+"}, pool: a}", "- {pool: b}"), []string{`f:5:20: match.script: "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…": the pattern is too long; want at most 1000 bytes`}},
+	{"a long number", inPool("attempts: " + strings.Repeat("9", 100)), []string{`f:4:15: attempts: 999999999999999999999999999999999999999999999999999999999999… is out of bounds; want a whole number from 1 to 100`}},
 	{"a bad glob", withRoutes("- {match: {script: \"a[b\"}, pool: a}", "- {pool: b}"), []string{`f:5:20: match.script: "a[b": syntax error in pattern`}},
 	{"a glob that ends in a backslash", withRoutes("- {match: {script: 'a*\\'}, pool: a}", "- {pool: b}"), []string{`f:5:20: match.script: "a*\\": syntax error in pattern`}},
 	{"a match that is text", withRoutes("- {match: \"x\", pool: a}", "- {pool: b}"), []string{`f:5:11: match: want a mapping of keys and values, got "x"`}},
@@ -222,6 +225,22 @@ func TestFaultsComeByPlace(t *testing.T) {
 	faults, _ := errors.AsType[Faults](err)
 	if len(faults) != 5 || !slices.IsSortedFunc(faults, func(a, b Fault) int { return a.Line - b.Line }) {
 		t.Errorf("faults:\n%v\nwant five, one in each line, in order", faults)
+	}
+}
+
+// The search for the place ends early in a large file, and must not claim more
+// than it has found then.
+func TestSyntaxFaultsOfLargeFiles(t *testing.T) {
+	filler := strings.Repeat("a: [b, c, d]\n", 7_000)
+	for _, tt := range []struct{ name, file, want string }{
+		{"at the end", filler + "  x: ]]\n", "f:7001:3: this is no YAML from here on"},
+		{"at the start", "x: ]]\n" + filler, "f:1:4: this is no YAML from here on"},
+		{"a quote that stays open", "# its line is the parser's\nx: \"\n" + filler, "f:2: this is no YAML from near here on"},
+	} {
+		_, err := Parse("f", []byte(tt.file))
+		if err == nil || !strings.HasPrefix(err.Error(), tt.want) {
+			t.Errorf("%s: %v; want %s", tt.name, err, tt.want)
+		}
 	}
 }
 

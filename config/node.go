@@ -131,11 +131,16 @@ func dotted(key, name string) string {
 
 // quote quotes a value of the file, cut to what a line of text can take.
 func quote(s string) string {
+	return strconv.Quote(cut(s))
+}
+
+// cut cuts s to what a line of text can take.
+func cut(s string) string {
 	const most = 60
 	if len(s) <= most {
-		return strconv.Quote(s)
+		return s
 	}
-	return strconv.Quote(strings.ToValidUTF8(s[:most], "")) + "…"
+	return strings.ToValidUTF8(s[:most], "") + "…"
 }
 
 // either joins words as in "a, b or c".

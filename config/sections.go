@@ -2,9 +2,6 @@ package config
 
 import (
 	"net/netip"
-	"path"
-	"regexp"
-	"strings"
 	"time"
 
 	"gopkg.in/yaml.v3"
@@ -16,50 +13,6 @@ const (
 	maxListeners = 64
 	maxEntries   = 1000 // pools, backends of one, routes, networks: all are gone through one by one
 )
-
-func defaultConfig() Config {
-	return Config{
-		Listeners:    []Listener{defaultListener()},
-		Admin:        Admin{Address: "127.0.0.1:9577"},
-		DrainTimeout: 5 * time.Minute,
-		Log:          Log{Level: "info", Format: "text"},
-	}
-}
-
-func defaultListener() Listener {
-	return Listener{
-		Address:        ":4577",
-		Allow:          privateNetworks(),
-		MaxSessions:    20000,
-		HeaderTimeout:  5 * time.Second,
-		MaxHeaderBytes: 64 << 10,
-	}
-}
-
-func defaultPool() Pool {
-	return Pool{
-		Balance:         "least-connections",
-		ConnectTimeout:  time.Second,
-		DispatchTimeout: 20 * time.Second,
-		Attempts:        3,
-		Replay:          "unread",
-		OnBackendLoss:   "failure",
-		HangupTimeout:   time.Minute,
-		Health: Health{
-			Probe:        "agi",
-			Script:       "agiproxy-probe",
-			Expect:       "any",
-			OnDown:       "keep",
-			Interval:     2 * time.Second,
-			FastInterval: 500 * time.Millisecond,
-			Timeout:      time.Second,
-			Rise:         2,
-			Fall:         3,
-		},
-	}
-}
-
-func defaultBackend() Backend { return Backend{Weight: 1} }
 
 // file decodes the whole file, and then checks what lies between its sections.
 func (d *decoder) file(root *yaml.Node) *Config {
@@ -278,65 +231,6 @@ func (d *decoder) weight(to *int) decode {
 		}
 		number(key, n)
 	}
-}
-
-// route decodes one entry of routes.
-func (d *decoder) route(key string, n *yaml.Node) Route {
-	var r Route
-	before := d.count()
-	s := d.item(key, n, d.routeFields(&r))
-	if n.Kind == yaml.MappingNode && r.Pool == "" && !s.bad["pool"] {
-		d.fault(n, "%s: a route without its pool; want pool: NAME", key)
-	}
-	d.places.routes = append(d.places.routes, routePlace{s.node, s.at("pool"), d.count() > before})
-	return r
-}
-
-func (d *decoder) routeFields(r *Route) fields {
-	return fields{
-		"match": func(key string, n *yaml.Node) { r.Match = d.match(key, n) },
-		"pool":  d.text(&r.Pool),
-	}
-}
-
-// match decodes a route's conditions. Its keys are free, within fieldName; a
-// key without a value is a fault here, for a condition that silently vanishes
-// would make its route match everything.
-func (d *decoder) match(key string, n *yaml.Node) (matches []Match) {
-	for entry := range d.entries(key, n) {
-		name := dotted(key, entry.key)
-		if entry.key != "script" && entry.key != "host" && !fieldName.MatchString(entry.key) {
-			d.fault(entry.at, "unknown key %s; want script, host, or a header field such as agi_context", quote(name))
-			continue
-		}
-		if isNull(entry.value) {
-			d.fault(entry.value, "%s: no pattern; want a glob, or a regular expression after ~ (a ~ alone is YAML's null)", name)
-			continue
-		}
-		pattern, ok := d.scalar(name, entry.value, "a glob, or a regular expression after ~")
-		if !ok {
-			continue
-		}
-		if err := checkPattern(pattern); err != nil {
-			d.fault(entry.value, "%s: %s: %v", name, quote(pattern), err)
-			continue
-		}
-		matches = append(matches, Match{entry.key, pattern})
-	}
-	return matches
-}
-
-// fieldName is a header field that a route may look at; Asterisk writes them in
-// lower case.
-var fieldName = regexp.MustCompile(`^agi_[a-z0-9_]{1,60}$`)
-
-func checkPattern(pattern string) error {
-	if expression, ok := strings.CutPrefix(pattern, "~"); ok {
-		_, err := regexp.Compile(expression)
-		return err
-	}
-	_, err := path.Match(pattern, "")
-	return err
 }
 
 func (d *decoder) adminFields(a *Admin) fields {

@@ -1,0 +1,49 @@
+package config
+
+import "time"
+
+// Each of these is a fresh copy, over which a section is decoded.
+
+func defaultConfig() Config {
+	return Config{
+		Listeners:    []Listener{defaultListener()},
+		Admin:        Admin{Address: "127.0.0.1:9577"},
+		DrainTimeout: 5 * time.Minute,
+		Log:          Log{Level: "info", Format: "text"},
+	}
+}
+
+func defaultListener() Listener {
+	return Listener{
+		Address:        ":4577",
+		Allow:          privateNetworks(),
+		MaxSessions:    20000,
+		HeaderTimeout:  5 * time.Second,
+		MaxHeaderBytes: 64 << 10,
+	}
+}
+
+func defaultPool() Pool {
+	return Pool{
+		Balance:         "least-connections",
+		ConnectTimeout:  time.Second,
+		DispatchTimeout: 20 * time.Second,
+		Attempts:        3,
+		Replay:          "unread",
+		OnBackendLoss:   "failure",
+		HangupTimeout:   time.Minute,
+		Health: Health{
+			Probe:        "agi",
+			Script:       "agiproxy-probe",
+			Expect:       "any",
+			OnDown:       "keep",
+			Interval:     2 * time.Second,
+			FastInterval: 500 * time.Millisecond,
+			Timeout:      time.Second,
+			Rise:         2,
+			Fall:         3,
+		},
+	}
+}
+
+func defaultBackend() Backend { return Backend{Weight: 1} }
