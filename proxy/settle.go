@@ -74,12 +74,8 @@ func (s *Session) settle() {
 
 // feed takes what Asterisk sends while agiproxy speaks for itself.
 func (o *ownDialogue) feed(s *Session, p []byte) {
+	s.dialogue.Replies(p) // which knows a HANGUP from one in a value
 	o.lines.Feed(p, func(line []byte) bool {
-		if string(line) == "HANGUP" {
-			s.gone = true // nobody is left to tell
-			s.closeFront()
-			return false
-		}
 		switch s.state {
 		case settling:
 			if bytes.Contains(line, []byte(o.marker)) {
@@ -88,9 +84,11 @@ func (o *ownDialogue) feed(s *Session, p []byte) {
 		case answering:
 			if _, err := agi.ParseReply(line); err == nil {
 				s.sayFailure()
-				return false
 			}
 		}
-		return true
+		return s.state < closing
 	})
+	if s.state < closing && s.dialogue.HungUp() {
+		s.closeFront() // nobody is left to tell
+	}
 }

@@ -1,0 +1,190 @@
+package proxy
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"agiproxy/agi"
+	"agiproxy/balancer"
+	"agiproxy/internal/sim"
+)
+
+// simHost is a simulated network as sessions see it.
+type simHost struct{ *sim.Net }
+
+func (h simHost) Connect(addr netip.AddrPort, hd Handler) Conn { return h.Net.Connect(addr, hd) }
+
+// A simulation is one network with one agiproxy in it, some backends that fail
+// in all ways, and callers. Its invariants are checked as it goes.
+type simulation struct {
+	t        *testing.T
+	seed     uint64
+	net      *sim.Net
+	server   *Server
+	worker   *Worker
+	listener *Listener
+	pool     *balancer.Pool
+	replay   Replay
+	servers  []*simServer
+	calls    map[string]*simCall
+	records  map[string]int
+	outcomes map[Outcome]int
+}
+
+var front = netip.MustParseAddrPort("127.0.0.1:4577")
+
+func newSimulation(t *testing.T, seed uint64) *simulation {
+	sm := &simulation{t: t, seed: seed, calls: map[string]*simCall{}, records: map[string]int{}, outcomes: map[Outcome]int{}}
+	rng := sim.New(seed, sim.Options{}).Rand() // for the options alone
+	sm.net = sim.New(seed+1, sim.Options{
+		Delay:   time.Duration(1+rng.IntN(20)) * time.Millisecond,
+		Segment: []int{1460, 40, 7}[rng.IntN(3)],
+		Window:  []int{64 << 10, 200}[rng.IntN(2)],
+	})
+	sm.replay = Replay(rng.IntN(3))
+	policy, err := balancer.NewPolicy([]string{"round-robin", "least-connections"}[rng.IntN(2)])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var backends []*balancer.Backend
+	for i := range 1 + rng.IntN(4) {
+		s := newSimServer(sm, i)
+		sm.servers = append(sm.servers, s)
+		b := balancer.NewBackend(s.name, s.addr.String())
+		b.SetAddr(s.addr)
+		b.Configure(1+rng.IntN(3), rng.IntN(2)*(3+rng.IntN(20)), rng.IntN(5) == 0)
+		backends = append(backends, b)
+	}
+	sm.pool = balancer.NewPool(policy, backends)
+	sm.server = NewServer(Options{Ended: sm.ended})
+	opts := PoolOptions{
+		ConnectTimeout: 200 * time.Millisecond, DispatchTimeout: 5 * time.Second, Attempts: 1 + rng.IntN(4),
+		Replay: sm.replay, OnLoss: LossPolicy(rng.IntN(2)), FirstCommandTimeout: time.Second,
+		ThinkTimeout: 20 * time.Second, HangupTimeout: 10 * time.Second,
+	}
+	route, err := NewRoute("ivr", Match{"script", "call*"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sm.server.Swap(&Table{Pools: []*Pool{NewPool("ivr", opts, sm.pool, NewMetrics(nil))}, Routes: []Route{route}})
+	sm.worker = sm.server.NewWorker(simHost{sm.net})
+	sm.listener = NewListener(":4577", ListenerOptions{
+		Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, MaxSessions: 40, HeaderTimeout: time.Second, MaxHeaderBytes: 4096,
+	})
+	sm.net.Listen(front, func(c *sim.Conn) sim.Handler {
+		if h := sm.worker.Accept(sm.listener, &wholeLines{Conn: c, sm: sm}); h != nil {
+			return h
+		}
+		return nil
+	})
+	return sm
+}
+
+// failf tells of a broken invariant, with what brings it back.
+func (sm *simulation) failf(format string, args ...any) {
+	sm.t.Helper()
+	sm.t.Fatalf("seed %d, at %v: %s", sm.seed, sm.net.Now(), fmt.Sprintf(format, args...))
+}
+
+func (sm *simulation) ended(r *Record) {
+	sm.outcomes[r.Outcome]++
+	if r.Outcome == undecided {
+		sm.failf("session %s ended without an outcome: %+v", r.UniqueID, r)
+	}
+	if r.UniqueID != "" {
+		sm.records[r.UniqueID]++
+		if call := sm.calls[r.UniqueID]; call != nil {
+			call.record = r
+		}
+	}
+}
+
+// run has n callers call over some time, and checks what is left afterwards.
+func (sm *simulation) run(n int) {
+	for i := range n {
+		sm.net.After(time.Duration(sm.net.Rand().Int64N(int64(n)*int64(20*time.Millisecond))), func() { sm.call(i) })
+	}
+	if !sm.net.Run(24 * time.Hour) {
+		sm.failf("something goes on for ever; %d ends open, %d sessions", sm.net.Open(), sm.server.Sessions())
+	}
+	if open := sm.net.Open(); open != 0 {
+		sm.failf("%d ends of connections are open at the end", open)
+	}
+	if n := sm.server.Sessions(); n != 0 {
+		sm.failf("%d sessions are under way at the end", n)
+	}
+	if n := sm.listener.sessions.Load(); n != 0 {
+		sm.failf("listener counts %d sessions at the end", n)
+	}
+	for _, b := range sm.pool.Backends() {
+		if b.Sessions() != 0 {
+			sm.failf("backend %s counts %d sessions at the end", b.Name(), b.Sessions())
+		}
+	}
+	total := 0
+	for _, n := range sm.outcomes {
+		total += n
+	}
+	if total != n {
+		sm.failf("%d callers, %d records: %v", n, total, sm.outcomes)
+	}
+	for id, n := range sm.records {
+		if n != 1 {
+			sm.failf("session %s has %d records", id, n)
+		}
+	}
+	for id, c := range sm.calls {
+		c.check(id)
+	}
+}
+
+// wholeLines is the connection to Asterisk, and watches that nothing but whole
+// lines goes there.
+type wholeLines struct {
+	*sim.Conn
+	sm *simulation
+}
+
+func (w *wholeLines) Write(p []byte) {
+	if len(p) == 0 || p[len(p)-1] != '\n' {
+		w.sm.failf("half a line to Asterisk: %q", p)
+	}
+	for _, line := range bytes.SplitAfter(p, []byte("\n")) {
+		if len(line) > agi.MaxLine {
+			w.sm.failf("a line of %d bytes to Asterisk", len(line))
+		}
+	}
+	w.Conn.Write(p)
+}
+
+// TestSimulation runs many small simulations; a seed that fails does so again
+// when it is put into seeds.
+func TestSimulation(t *testing.T) {
+	const sessions = 200
+	runs := uint64(500)
+	if testing.Short() {
+		runs = 25
+	}
+	outcomes := map[Outcome]int{}
+	for seed := range runs {
+		sm := newSimulation(t, seed)
+		sm.run(sessions)
+		for o, n := range sm.outcomes {
+			outcomes[o] += n
+		}
+	}
+	var all []string
+	for o := Completed; o <= Shutdown; o++ {
+		all = append(all, fmt.Sprintf("%v %d", o, outcomes[o]))
+	}
+	t.Logf("%d sessions: %s", runs*sessions, strings.Join(all, ", "))
+	for _, o := range []Outcome{Completed, Hangup, Lost, NoBackend, NoRoute, BadHeader, Rejected, Timeout} {
+		if outcomes[o] == 0 {
+			t.Errorf("no session ended as %v: the simulation doesn't reach it", o)
+		}
+	}
+}
