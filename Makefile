@@ -1,0 +1,26 @@
+# Every target is one command; what it does stands in the script.
+.PHONY: build test check fuzz bench testbed compose hooks
+
+build: ## the program, into ./agiproxy
+	tools/build
+
+test: ## everything: check, real calls on a real Asterisk, the compose file
+	tools/test
+
+check: ## what needs nothing but Go: formatting, vet, staticcheck, tests with -race, fuzzing, known vulnerabilities
+	tools/check
+
+fuzz: ## ten minutes of each fuzz target
+	tools/fuzz 10m
+
+bench: ## the benchmarks, six times each, for benchstat
+	tools/bench
+
+testbed: ## real calls on a real Asterisk
+	testbed/run -v
+
+compose: ## deploy/docker-compose.yml, run for real
+	testbed/compose/run
+
+hooks: ## has git run the seconds-long part of check before each commit
+	git config core.hooksPath .githooks
