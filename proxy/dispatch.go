@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"agiproxy/balancer"
 )
 
 var (
@@ -232,7 +230,7 @@ func (s *Session) commandLate() {
 
 // noBackend tells Asterisk that nothing can serve.
 func (s *Session) noBackend(err error) {
-	if s.reason != nil && errors.Is(err, balancer.ErrNoBackend) || errors.Is(err, errNoAttempt) {
+	if s.reason != nil {
 		err = fmt.Errorf("%w, the last attempt: %w", err, s.reason)
 	}
 	s.header = nil
