@@ -38,6 +38,11 @@ func write(t *testing.T, name, text string) string {
 
 func TestExitCodesAndMessages(t *testing.T) {
 	good, bad := write(t, "good.yaml", goodFile), write(t, "bad.yaml", badFile)
+	only := write(t, "only.yaml", strings.Replace(goodFile, "- pool: ivr", "- {match: {script: x}, pool: ivr}", 1))
+	header := func(script string) string {
+		return write(t, "header.txt", "agi_network: yes\nagi_network_script: "+script+"\n\n")
+	}
+	night, day, cut := header("night/x"), header("day"), write(t, "cut.txt", "agi_network: yes\n")
 	for _, test := range []struct {
 		args   []string
 		code   int
@@ -55,6 +60,21 @@ func TestExitCodesAndMessages(t *testing.T) {
 		{[]string{"check", bad}, 2, "", "agiproxy: " + bad + `:3:5: unknown key "atempts"`},
 		{[]string{"check", bad}, 2, "", "\nagiproxy: " + bad + ":4:14: "},
 		{[]string{"check", "no/such.yaml"}, 2, "", "agiproxy: open no/such.yaml: no such file or directory\n"},
+		{[]string{"serve"}, 2, "", "agiproxy: serve: want --config FILE, or --backend HOST:PORT; see agiproxy serve --help\n"},
+		{[]string{"serve", "--config", bad}, 2, "", "agiproxy: " + bad + `:3:5: unknown key "atempts"`},
+		{[]string{"serve", "--config", good, "--backend", "x:1"}, 2, "", "agiproxy: serve: --config and --backend exclude each other"},
+		{[]string{"serve", "--config", good, "--listen", ":1"}, 2, "", "agiproxy: serve: --listen goes with --backend"},
+		{[]string{"serve", "--backend", "x"}, 2, "", `agiproxy: --backend "x": the port is missing; want host:port` + "\n"},
+		{[]string{"serve", "--backend", "x:1", "--admin", "0.0.0.0:1"}, 2, "", "agiproxy: --admin "},
+		{[]string{"serve", "--backend", "x:1", "--log-level", "loud"}, 2, "", `agiproxy: serve: --log-level "loud"; want trace, debug, info, warn or error; see agiproxy serve --help` + "\n"},
+		{[]string{"route", "--config", good}, 2, "", "agiproxy: route: want --header FILE and --config FILE; see agiproxy route --help\n"},
+		{[]string{"route", "--config", bad, "--header", day}, 2, "", "unknown key"},
+		{[]string{"route", "--config", good, "--header", night}, 0, "route 1 takes it: pool night\n", ""},
+		{[]string{"route", "--config", good, "--header", day}, 0, "route 2 takes it: pool ivr\n", ""},
+		{[]string{"route", "--config", only, "--header", day}, 1, "route 1 to night: ", "agiproxy: route: no route takes it; Asterisk would see FAILURE, AGIPROXYSTATUS=NOROUTE\n"},
+		{[]string{"route", "--config", good, "--header", cut}, 1, "", "agiproxy: route " + cut + ": header has no empty line at its end\n"},
+		{[]string{"demo", "--duration", "-1s"}, 2, "", "agiproxy: demo: --duration -1s; want a time, or 0 for no end\n"},
+		{[]string{"demo", "--listen", "nowhere"}, 2, "", "agiproxy: "},
 		{[]string{"call"}, 2, "", "agiproxy: call: want agi://HOST:PORT/SCRIPT; see agiproxy call --help\n"},
 		{[]string{"call", "http://x"}, 2, "", `agiproxy: call "http://x": scheme "http"; want agi://HOST:PORT/SCRIPT` + "\n"},
 		{[]string{"call", "agi://x", "--set", "X"}, 2, "", `agiproxy: call --set "X": want NAME=VALUE` + "\n"},

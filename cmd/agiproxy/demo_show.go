@@ -1,0 +1,189 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+
+	"agiproxy/internal/app"
+)
+
+// A show looks at a demo's proxy again and again, and has a stage show it.
+type show struct {
+	app     *app.App
+	servers []*ivr
+	board   *board
+	pace    tempo
+
+	states map[string]string // of the servers as the proxy saw them last
+	moved  int               // calls, when a server was last seen going down
+}
+
+// A stage is where a show is seen.
+type stage interface {
+	begin(sc *scene)
+	draw(sc *scene) // at each look
+	end()
+}
+
+// newStage is a live view on a terminal, and plain lines elsewhere.
+func newStage(out io.Writer) stage {
+	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb" {
+		return &screen{file: f, color: os.Getenv("NO_COLOR") == ""}
+	}
+	return &plain{out: out}
+}
+
+// run shows the demo until done is closed.
+func (s *show) run(on stage, done <-chan struct{}) {
+	s.states = map[string]string{}
+	on.begin(s.look())
+	defer on.end()
+	ticker := time.NewTicker(s.pace.look)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			on.draw(s.look())
+		case <-done:
+			on.draw(s.look())
+			return
+		}
+	}
+}
+
+// look makes a scene of what is now, and tells of servers that the proxy has
+// come to see otherwise.
+func (s *show) look() *scene {
+	sc := &scene{
+		elapsed: time.Since(s.board.start),
+		listen:  reach(s.app.Addr(), ""),
+		target:  reach(s.app.Addr(), ownHost()),
+		metrics: s.app.AdminAddr(),
+		callers: s.pace.callers,
+	}
+	status := s.app.Status()
+	sc.sessions = status.Sessions
+	for i, b := range status.Pools[0].Backends {
+		sc.servers = append(sc.servers, serverView{
+			name: b.Name, address: b.Address, alive: s.servers[i].alive(),
+			state: b.State, sessions: b.Sessions, served: b.Served,
+		})
+		if before := s.states[b.Name]; before != "" && before != b.State {
+			s.changed(b.Name, b.State)
+		}
+		s.states[b.Name] = b.State
+	}
+	sc.totals = s.board.totals()
+	sc.events, sc.passed = s.board.since(0)
+	return sc
+}
+
+func (s *show) changed(name, state string) {
+	moved := s.board.totals().moved
+	switch fresh := moved - s.moved; {
+	case state == "down" && fresh > 0:
+		s.moved = moved
+		s.board.event("agiproxy sees that %s is down; %s had met it dead, and went on to another server", name, count(fresh, "call"))
+	default:
+		s.board.event("agiproxy sees that %s is %s", name, state)
+	}
+}
+
+// A scene is all that is seen of a demo at one moment.
+type scene struct {
+	elapsed time.Duration
+	listen  string // the listener's address
+	target  string // where a real Asterisk finds it
+	metrics string // address of the admin port
+	callers int
+
+	servers  []serverView
+	sessions int // at the proxy, those of a real Asterisk too
+	totals   totals
+	events   []event // the last ones
+	passed   int     // how many events there have been
+}
+
+// serverView is one server in a scene.
+type serverView struct {
+	name, address string
+	alive         bool   // its process
+	state         string // up, busy or down, as the proxy sees it
+	sessions      int
+	served        uint64
+}
+
+// clock is a time since the start.
+func clock(d time.Duration) string {
+	return fmt.Sprintf("%d:%02d", int(d.Minutes()), int(d.Seconds())%60)
+}
+
+// dialplan is what a real Asterisk needs.
+func (sc *scene) dialplan() []string {
+	return []string{
+		"exten => 108,1,Answer()",
+		" same => n,AGI(agi://" + sc.target + "/welcome)",
+	}
+}
+
+// A plain is a stage of lines: each event, and the counts now and then.
+type plain struct {
+	out     io.Writer
+	events  int           // written so far
+	summary time.Duration // when the counts are due
+}
+
+// summaryEvery is how often a plain stage has the counts.
+const summaryEvery = 2 * time.Second
+
+func (p *plain) begin(sc *scene) {
+	fmt.Fprintf(p.out, "agiproxy listens on %s for %d simulated callers, in front of %s of this process\n",
+		sc.listen, sc.callers, count(len(sc.servers), "FastAGI server"))
+	fmt.Fprintf(p.out, "metrics: http://%s/metrics\n", sc.metrics)
+	fmt.Fprintf(p.out, "to call it from a real Asterisk:\n  %s\n", strings.Join(sc.dialplan(), "\n  "))
+	p.summary = summaryEvery
+}
+
+func (p *plain) draw(sc *scene) {
+	fresh := min(sc.passed-p.events, len(sc.events))
+	for _, e := range sc.events[len(sc.events)-fresh:] {
+		fmt.Fprintf(p.out, "%5s  %s\n", clock(e.at), e.text)
+	}
+	p.events = sc.passed
+	if sc.elapsed < p.summary {
+		return
+	}
+	p.summary = sc.elapsed.Truncate(summaryEvery) + summaryEvery
+	fmt.Fprintf(p.out, "%5s  calls: %d under way, %d served, %d failed, %d moved; served by",
+		clock(sc.elapsed), sc.totals.underWay, sc.totals.served, sc.totals.failed, sc.totals.moved)
+	for i, v := range sc.servers {
+		if i > 0 {
+			fmt.Fprint(p.out, ",")
+		}
+		fmt.Fprintf(p.out, " %s %d", v.name, v.served)
+		if words := v.words(); words != "up" {
+			fmt.Fprintf(p.out, " (%s)", words)
+		}
+	}
+	fmt.Fprintln(p.out)
+}
+
+func (p *plain) end() {}
+
+// words says how a server is.
+func (v *serverView) words() string {
+	switch {
+	case v.alive && v.state == "down":
+		return "running, seen down"
+	case v.alive:
+		return v.state
+	case v.state == "down":
+		return "killed, seen down"
+	}
+	return "killed, seen " + v.state
+}

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/spf13/cobra"
+
+	"agiproxy/config"
+	"agiproxy/internal/app"
+)
+
+// serveFlags are the flags of serve.
+type serveFlags struct {
+	config   string
+	backends []string
+	listen   string
+	admin    string
+	logLevel string
+}
+
+func newServe() *cobra.Command {
+	var f serveFlags
+	cmd := &cobra.Command{
+		Use:   "serve {--config FILE | --backend HOST:PORT ...}",
+		Short: "Run the proxy",
+		Long: `serve runs the proxy, with a configuration file or with no more than the
+addresses of the FastAGI servers. The log goes to standard error, one record for
+each session.
+
+TERM and INT drain: nothing new is accepted, and sessions under way get
+drain_timeout to end; a second one ends them now. HUP reads the file again; if
+something is wrong with it, nothing changes.`,
+		Example: `  agiproxy serve --config /etc/agiproxy/agiproxy.yaml
+  agiproxy serve --backend 10.0.0.11:4573 --backend 10.0.0.12:4573
+  agiproxy serve --backend 127.0.0.1:4573 --listen 127.0.0.1:4577 --admin ""`,
+		Args: wants(0, "none"),
+		PreRunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.check(cmd); err != nil {
+				return &wrongError{fmt.Errorf("serve: %w; see %s --help", err, cmd.CommandPath())}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd, f) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.config, "config", "", "configuration `FILE`")
+	flags.StringArrayVar(&f.backends, "backend", nil, "FastAGI server, as `HOST:PORT`; may be repeated")
+	flags.StringVar(&f.listen, "listen", "", "`ADDRESS` for Asterisk, with --backend (default :4577)")
+	flags.StringVar(&f.admin, "admin", "", "`ADDRESS` of metrics and health; \"\" for none (default 127.0.0.1:9577, or the file's)")
+	flags.StringVar(&f.logLevel, "log-level", "", "trace, debug, info, warn or error (default info, or the file's)")
+	return cmd
+}
+
+// check says what is wrong with the flags as such.
+func (f *serveFlags) check(cmd *cobra.Command) error {
+	switch {
+	case f.config == "" && len(f.backends) == 0:
+		return errors.New("want --config FILE, or --backend HOST:PORT")
+	case f.config != "" && len(f.backends) > 0:
+		return errors.New("--config and --backend exclude each other: the file has the backends")
+	case f.config != "" && cmd.Flags().Changed("listen"):
+		return errors.New("--listen goes with --backend: the file has the listeners")
+	case f.logLevel != "" && (hclog.LevelFromString(f.logLevel) == hclog.NoLevel || f.logLevel == "off"):
+		return fmt.Errorf("--log-level %q; want trace, debug, info, warn or error", f.logLevel)
+	}
+	return nil
+}
+
+// load reads the configuration and lets the flags have their say. The error
+// is what `agiproxy check` would say, too.
+func (f *serveFlags) load(cmd *cobra.Command) (cfg *config.Config, err error) {
+	if f.config != "" {
+		cfg, err = config.Load(f.config)
+	} else {
+		cfg, err = config.Simple(f.listen, f.backends)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if cmd.Flags().Changed("admin") {
+		if cfg.Admin.Address, err = adminAddress(f.admin); err != nil {
+			return nil, err
+		}
+	}
+	if f.logLevel != "" {
+		cfg.Log.Level = f.logLevel
+	}
+	return cfg, nil
+}
+
+// adminAddress checks an address by the rules of the file's key.
+func adminAddress(address string) (string, error) {
+	text := fmt.Appendf(nil, "pools: {x: {backends: [{address: \"localhost:1\"}]}}\nadmin: {address: %q}\n", address)
+	cfg, err := config.Parse("", text)
+	if err != nil {
+		return "", fmt.Errorf("--admin %w", err)
+	}
+	return cfg.Admin.Address, nil
+}
+
+// serve runs the proxy until a signal ends it.
+func serve(cmd *cobra.Command, f serveFlags) error {
+	cfg, err := f.load(cmd)
+	if err != nil {
+		return &wrongError{err}
+	}
+	log := hclog.New(&hclog.LoggerOptions{
+		Output:     cmd.ErrOrStderr(),
+		Level:      hclog.LevelFromString(cfg.Log.Level),
+		JSONFormat: cfg.Log.Format == "json",
+	})
+	b := buildInfo()
+	o := app.Options{Config: cfg, Log: log, Version: b.version, Commit: b.commit, Date: b.date}
+	if f.config != "" {
+		o.Reload = func() (*config.Config, error) { return f.load(cmd) }
+	}
+	// Before anything listens, so that an early signal isn't the default's.
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(signals)
+
+	a, err := app.New(o)
+	if err != nil {
+		return err
+	}
+	log.Info("started", "version", b.version, "pid", os.Getpid())
+	return obeySignals(a, signals, log)
+}
+
+// obeySignals runs the proxy and does what the signals say.
+func obeySignals(a *app.App, signals <-chan os.Signal, log hclog.Logger) error {
+	ctx, drain := context.WithCancel(context.Background())
+	defer drain()
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(ctx) }()
+	cut := false
+	for {
+		select {
+		case err := <-ended:
+			if err == nil && cut {
+				return errors.New("serve: stopped before the sessions under way had ended")
+			}
+			log.Info("stopped")
+			return err
+		case s := <-signals:
+			switch {
+			case s == syscall.SIGHUP:
+				_ = a.Reload() // which logs what is wrong
+			case ctx.Err() == nil:
+				drain()
+			default:
+				cut = true
+				a.Close()
+			}
+		}
+	}
+}
