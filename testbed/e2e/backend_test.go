@@ -65,10 +65,12 @@ func (b *perlServer) start(t *testing.T) {
 
 // steps returns what the server has logged about calls: for each unique id the
 // words begins, plays, ends, in their order. Probes are left out.
-func (b *perlServer) steps() map[string][]string {
+func (b *perlServer) steps() map[string][]string { return callSteps(b.before + b.log()) }
+
+func callSteps(log string) map[string][]string {
 	steps := make(map[string][]string)
 	probes := make(map[string]bool)
-	for ln := range strings.Lines(b.before + b.log()) {
+	for ln := range strings.Lines(log) {
 		words := strings.Fields(ln)
 		if len(words) < 3 || words[0] != "call" {
 			continue
@@ -88,7 +90,7 @@ func (b *perlServer) steps() map[string][]string {
 // playing returns the calls that are in Asterisk's turn: it plays to them.
 func (b *perlServer) playing() map[string]bool {
 	ids := make(map[string]bool)
-	for id, steps := range b.steps() {
+	for id, steps := range callSteps(b.log()) {
 		if steps[len(steps)-1] == "plays" {
 			ids[id] = true
 		}

@@ -6,8 +6,11 @@ import (
 	"time"
 )
 
-// quick makes hundreds of calls of a Perl backend cheap.
-var quick = []string{"FASTAGI_WAIT=0.05", "FASTAGI_SOUND=beep"}
+// quick makes hundreds of calls of a Perl backend cheap. A call still costs it some
+// 10 ms of a processor, so that few run at a time.
+var quick = []string{"FASTAGI_WAIT=0.05", "FASTAGI_SOUND=beep", "FASTAGI_MIN=10", "FASTAGI_MAX=40"}
+
+const quickCalls = 20 // at a time
 
 // The article's application as it is, two seconds of silence included, on three
 // servers: extension 108.
@@ -19,12 +22,12 @@ func TestWelcomeThroughAgiproxy(t *testing.T) {
 		balance: round-robin
 		health: {timeout: 3s}`, servers[0], servers[1], servers[2]))
 
-	results := s.run(t, 300, 100, dial{exten: "108"})
+	results := s.run(t, 300, 75, dial{exten: "108"})
 	mustBeServed(t, results)
 	by := servedBy(results)
 	for _, name := range names {
-		if by[name] != 100 {
-			t.Errorf("calls by backend: %v; want 100 for %s", by, name)
+		if by[name] < 80 {
+			t.Errorf("calls by backend: %v; want about 100 for %s", by, name)
 		}
 	}
 	mustNotRepeat(t, servers...)
@@ -47,27 +50,28 @@ func TestScriptAndArgumentsArrive(t *testing.T) {
 }
 
 // With one of three backends out of order in whatever way, every call is served.
-// Probes are off, so that nothing but the dispatch of each call stands between the
-// caller and the bad backend.
+// Where a bad backend is found out at once, probes are off, so that nothing but the
+// dispatch of each call stands between the caller and it.
 func TestOneOfThreeBackendsFails(t *testing.T) {
 	s := begin(t)
 	tests := []struct {
 		name       string
 		fault      string // of the third backend; "" means a Perl one that is stopped
-		unanswered bool
+		unanswered bool   // the pool's replay; else unread
+		silent     bool   // it takes a while to find out, for calls and probes
 	}{
-		{"refused", "fault=refuse", false},
-		{"accepts and closes", "fault=accept-close", false},
-		{"accepts and resets", "fault=accept-close&reset=true", false},
-		{"reads and resets", "fault=read-close&reset=true", false},
-		{"blackholed", "fault=blackhole", false},
-		{"reads and closes", "fault=read-close", true},
-		{"mute", "fault=mute", true},
-		{"stopped", "", true},
+		{"refused", "fault=refuse", false, false},
+		{"accepts and closes", "fault=accept-close", false, false},
+		{"accepts and resets", "fault=accept-close&reset=true", false, false},
+		{"reads and resets", "fault=read-close&reset=true", false, false},
+		{"blackholed", "fault=blackhole", false, true},
+		{"reads and closes", "fault=read-close", true, false},
+		{"mute", "fault=mute", true, true},
+		{"stopped", "", true, true},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			good := s.perls(t, "fork", []string{"perl1", "perl2"}, quick...)
+			good := []*perlServer{s.perl(t, "fork", "perl1", quick...), s.perl(t, "prefork", "perl2", quick...)}
 			var bad backend
 			if test.fault != "" {
 				bad = s.fault(t, "bad", test.fault)
@@ -76,22 +80,30 @@ func TestOneOfThreeBackendsFails(t *testing.T) {
 				b.freeze(t)
 				bad = b
 			}
-			settings := "balance: round-robin\nhealth: {probe: none}\nconnect_timeout: 500ms\n"
+			settings, tries := "balance: round-robin\nconnect_timeout: 500ms\n", 90.0
+			if test.silent {
+				settings += "health: {interval: 500ms, timeout: 3s}\n"
+				tries = 1
+			} else {
+				settings += "health: {probe: none}\n"
+			}
 			if test.unanswered {
-				settings += "replay: unanswered\nfirst_command_timeout: 2s\n"
+				settings += "replay: unanswered\nfirst_command_timeout: 4s\n"
 			}
 			p := s.proxy(t, s.pool(settings, good[0], bad, good[1]))
 
-			results := s.run(t, 300, 60, s.script("ivr"))
+			results := s.run(t, 300, quickCalls, s.script("ivr"))
 			mustBeServed(t, results)
-			mustNotRepeat(t, good...)
-			p.account(t, results, map[string]int{"completed": 300})
-			prom := s.prometheus
-			if n := prom.sum(t, `agiproxy_attempts_total{backend="bad"}`); n < 90 {
-				t.Errorf("agiproxy_attempts_total of the bad backend: %v; want about 100: no probe spares it", n)
+			if !test.unanswered {
+				mustNotRepeat(t, good...)
 			}
-			if n := prom.sum(t, `agiproxy_sessions_total{outcome!="completed"}`); n != 0 {
-				t.Errorf("%v sessions that did not complete; want none", n)
+			p.account(t, results, map[string]int{"completed": 300})
+			if n := s.prometheus.sum(t, `agiproxy_attempts_total{backend="bad"}`); n < tries {
+				t.Errorf("agiproxy_attempts_total of the bad backend: %v; want at least %v", n, tries)
+			}
+			up := s.prometheus.by(t, "agiproxy_backend_up", "backend")
+			if test.silent && up["bad"] != 0 {
+				t.Errorf("agiproxy_backend_up: %v; want 0 for the bad backend", up)
 			}
 		})
 	}
@@ -103,14 +115,15 @@ func TestBackendsComeAndGo(t *testing.T) {
 	s := begin(t)
 	// no pause after the sound: a backend that dies in its own turn, after the last
 	// reply, cannot be told from one that has done its work
-	servers := s.perls(t, "fork", []string{"perl1", "perl2", "perl3"}, "FASTAGI_WAIT=0.05", "FASTAGI_WAIT_AFTER=0")
+	servers := s.perls(t, "fork", []string{"perl1", "perl2", "perl3"}, append(quick, "FASTAGI_WAIT_AFTER=0", "FASTAGI_DIGITS=#")...)
+	long := s.script("ivr?sound=demo-instruct") // until a key is pressed
 	one, two, three := servers[0], servers[1], servers[2]
 	p := s.proxy(t, s.pool(`
 		balance: round-robin
 		replay: unanswered
-		first_command_timeout: 2s
+		first_command_timeout: 4s
 		connect_timeout: 500ms
-		health: {interval: 500ms, fast_interval: 200ms, timeout: 2s, rise: 2, fall: 2}`, one, two, three))
+		health: {interval: 500ms, fast_interval: 200ms, timeout: 3s, rise: 2, fall: 2}`, one, two, three))
 	up := func(name string, want float64) {
 		t.Helper()
 		eventually(t, 15*time.Second, fmt.Sprintf("agiproxy_backend_up of %s is %v", name, want), func() bool {
@@ -120,7 +133,7 @@ func TestBackendsComeAndGo(t *testing.T) {
 	var all []result
 	serve := func(n int) {
 		t.Helper()
-		results := s.run(t, n, 30, s.script("ivr"))
+		results := s.run(t, n, quickCalls, s.script("ivr"))
 		mustBeServed(t, results)
 		all = append(all, results...)
 	}
@@ -128,13 +141,15 @@ func TestBackendsComeAndGo(t *testing.T) {
 	up("perl1", 1)
 
 	// killed while it plays to a third of the callers
-	calls := s.place(t, 45, s.script("ivr"))
+	calls := s.place(t, 45, long)
 	eventuallyPlaying(t, 45, servers...)
 	doomed := one.playing()
 	one.kill()
 	if len(doomed) < 10 {
 		t.Fatalf("perl1 had %d of 45 calls; want about 15", len(doomed))
 	}
+	eventually(t, 5*time.Second, "the calls of the killed backend have ended", func() bool { return underWay(calls) == 45-len(doomed) })
+	release(t, calls...)
 	var lost, kept []result
 	for _, r := range wait(t, 20*time.Second, calls...) {
 		if doomed[r.uniqueID] {
@@ -153,10 +168,11 @@ func TestBackendsComeAndGo(t *testing.T) {
 	up("perl1", 1)
 
 	// stopped while it plays to a third of the callers, who wait until it goes on
-	calls = s.place(t, 45, s.script("ivr"))
+	calls = s.place(t, 45, long)
 	eventuallyPlaying(t, 45, servers...)
 	frozen := len(two.playing())
 	two.freeze(t)
+	release(t, calls...)
 	serve(60)
 	if n := underWay(calls); n != frozen || n < 10 {
 		t.Errorf("%d calls wait for the stopped backend; want the %d that it has, about 15", n, frozen)

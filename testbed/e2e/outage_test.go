@@ -16,7 +16,7 @@ func TestAllBackendsGone(t *testing.T) {
 		b.kill()
 	}
 	// the first of these calls come before a probe has noticed
-	down := s.run(t, 290, 60, s.script("ivr"))
+	down := s.run(t, 290, 50, s.script("ivr"))
 	down = append(down, s.run(t, 10, 10, dial{exten: "111"})...)
 	mustBe(t, down, "FAILURE", "NOBACKEND")
 	for i, r := range down {

@@ -95,7 +95,7 @@ func (p *prometheus) scraped(t *testing.T) {
 	t.Helper()
 	now := float64(time.Now().UnixMilli()) / 1000
 	eventually(t, 10*time.Second, "a scrape of agiproxy by Prometheus", func() bool {
-		samples, err := p.query(`timestamp(up{job="agiproxy"} == 1)`)
+		samples, err := p.query(`timestamp(up{job="agiproxy"}) and up{job="agiproxy"} == 1`)
 		return err == nil && len(samples) == 1 && samples[0].value > now
 	})
 }
