@@ -27,7 +27,8 @@ const (
 // A Lookup returns the addresses of a host name.
 type Lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
 
-// A Name is a host:port that is to have an address.
+// A Name is a host:port that is to have an address. It isn't safe for
+// concurrent use.
 type Name struct {
 	Address string               // host:port; the host may be an IP address
 	Set     func(netip.AddrPort) // told of the first address, and of each other one
@@ -36,7 +37,8 @@ type Name struct {
 
 	host    string
 	port    uint16
-	current netip.Addr
+	current netip.Addr // the zero Addr until there is one
+	failing bool       // the last look-up has failed
 }
 
 // First looks the name up for the first time, within [Timeout]. An IP address
@@ -65,11 +67,11 @@ func (n *Name) Fixed() bool {
 
 // Keep looks the name up again and again until ctx ends. What a look-up that
 // fails leaves behind is the address before it: a name server that is down must
-// not take the backends with it.
+// not take the backends with it. It is logged once, and once when it is over.
 func (n *Name) Keep(ctx context.Context) {
 	for {
 		pause := refresh
-		if !n.current.IsValid() {
+		if n.failing {
 			pause = retry
 		}
 		select {
@@ -77,8 +79,14 @@ func (n *Name) Keep(ctx context.Context) {
 			return
 		case <-time.After(pause):
 		}
-		if err := n.look(ctx); err != nil && ctx.Err() == nil {
-			n.Log.Warn("name has no address", "address", n.Address, "error", err)
+		failed := n.failing
+		switch err := n.look(ctx); {
+		case ctx.Err() != nil:
+			return
+		case err != nil && !failed:
+			n.Log.Warn("look-up failed", "address", n.Address, "kept", n.current, "error", err)
+		case err == nil && failed:
+			n.Log.Info("look-up works again", "address", n.Address)
 		}
 	}
 }
@@ -87,22 +95,34 @@ func (n *Name) Keep(ctx context.Context) {
 // kept, so that a backend with several doesn't move to and fro.
 func (n *Name) look(ctx context.Context) error {
 	if addr, err := netip.ParseAddr(n.host); err == nil {
-		n.use(addr)
+		n.use(addr.Unmap())
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
 	addrs, err := n.Lookup(ctx, "ip", n.host)
-	if err != nil {
+	if err == nil && len(addrs) == 0 {
+		err = fmt.Errorf("look up %s: no address", n.host)
+	}
+	if n.failing = err != nil; n.failing {
 		return err
 	}
-	if len(addrs) == 0 {
-		return fmt.Errorf("look up %s: no address", n.host)
+	for i, a := range addrs {
+		addrs[i] = a.Unmap() // the resolver gives some IPv4 addresses in IPv6's form
 	}
 	if !slices.Contains(addrs, n.current) {
-		n.use(addrs[0])
+		n.use(preferred(addrs))
 	}
 	return nil
+}
+
+// preferred returns the first IPv4 address, or the first if there is none. Many
+// FastAGI servers listen on IPv4 alone, and a name such as localhost has both.
+func preferred(addrs []netip.Addr) netip.Addr {
+	if i := slices.IndexFunc(addrs, netip.Addr.Is4); i >= 0 {
+		return addrs[i]
+	}
+	return addrs[0]
 }
 
 func (n *Name) use(a netip.Addr) {
@@ -113,5 +133,5 @@ func (n *Name) use(a netip.Addr) {
 		n.Log.Info("address has changed", "address", n.Address, "from", n.current, "to", a)
 	}
 	n.current = a
-	n.Set(netip.AddrPortFrom(a.Unmap(), n.port))
+	n.Set(netip.AddrPortFrom(a, n.port))
 }
