@@ -17,9 +17,6 @@ func (s *Session) answer() {
 	s.front.SetTimer(s.after(answerTimeout))
 }
 
-// giveUp goes on without Asterisk's reply.
-func (o *ownDialogue) giveUp(s *Session) { s.sayFailure() }
-
 // sayFailure ends the session with the line that makes Asterisk set AGISTATUS
 // to FAILURE. Closing without it would be SUCCESS.
 //

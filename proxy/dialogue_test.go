@@ -23,6 +23,7 @@ import (
 //	connects             only (asterisk)
 //	header [FIELD: V …]  connects and sends a header of script "ivr", or of the one named (asterisk)
 //	expects LINE         waits for exactly that line; agiproxy-* is the word of agiproxy's question
+//	has LINE             has got that line by now; "has nothing" likewise
 //	expects nothing      and no end, for half a second
 //	expects no connection  nor has been connected to (backend)
 //	expects header       waits for the whole header; "expects FIELD: VALUE" looks into it (backend)
@@ -298,6 +299,15 @@ func (x *part) do(what string) {
 		x.connect(what, rest)
 	case verb == "expects":
 		x.expect(rest)
+	case what == "has nothing":
+		if len(x.got) > 0 {
+			x.p.fatalf("%s has got %q; want nothing", x.name, x.got)
+		}
+	case verb == "has":
+		if len(x.got) == 0 || x.got[0] != rest {
+			x.p.fatalf("%s has got %q; want %q", x.name, x.got, rest)
+		}
+		x.got = x.got[1:]
 	default:
 		x.p.until("the connection to "+x.name, func() bool { return x.conn != nil })
 		x.send(verb, rest, what)

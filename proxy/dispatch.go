@@ -250,6 +250,7 @@ func (s *Session) dropBackend() {
 	if s.back != nil {
 		s.back.Close()
 		s.back = nil
+		s.front.Resume() // it may have waited for the backend to read
 	}
 	if s.loan.Backend() != nil {
 		s.loan.Done()

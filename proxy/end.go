@@ -109,7 +109,6 @@ func (s *Session) closeFront() {
 	s.state = closing
 	s.header, s.early, s.partial = nil, nil, nil
 	s.front.CloseWrite()
-	s.front.Resume()
 	linger := lingerTimeout
 	if s.dialogue.Turn() == agi.AsterisksTurn && s.own == nil {
 		linger = 0 // a command runs, and ends in its own time

@@ -142,8 +142,10 @@ func (s *Session) TimedOut() {
 		s.commandLate()
 	case relaying:
 		s.turnLate()
+	case settling:
+		s.answer()
 	case answering:
-		s.own.giveUp(s)
+		s.sayFailure()
 	case closing:
 		s.end()
 	}

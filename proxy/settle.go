@@ -68,7 +68,11 @@ func (s *Session) fail(status string, outcome Outcome, err error) {
 func (s *Session) settle() {
 	s.state = settling
 	s.own.marker = fmt.Sprintf("agiproxy-%016x", rand.Uint64())
-	s.front.SetTimer(0)
+	limit := answerTimeout
+	if s.dialogue.Turn() == agi.AsterisksTurn {
+		limit = 0
+	}
+	s.front.SetTimer(s.after(limit))
 	s.front.Write([]byte("GET FULL VARIABLE " + s.own.marker + "\n"))
 }
 
