@@ -165,7 +165,7 @@ func hint(r agisim.Result) string {
 	case r.Status == agisim.Success && r.Commands == 0:
 		return "the server closed without a command; Asterisk says SUCCESS of that, be it a script with nothing to say or a dying server"
 	case r.Status == agisim.Failure && r.Err != nil:
-		return "nothing answered there; the dialplan goes on at once"
+		return "Asterisk could not connect; its dialplan goes on with FAILURE"
 	}
 	return ""
 }

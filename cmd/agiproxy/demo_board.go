@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
@@ -61,11 +62,9 @@ func (b *board) event(format string, args ...any) {
 	b.passed++
 }
 
-// since returns the events behind the first n, as far as they are kept, and how
-// many there have been.
-func (b *board) since(n int) ([]event, int) {
+// story returns the last events, and how many there have been in all.
+func (b *board) story() (last []event, passed int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	fresh := min(b.passed-n, len(b.events))
-	return append([]event(nil), b.events[len(b.events)-fresh:]...), b.passed
+	return slices.Clone(b.events), b.passed
 }
