@@ -30,11 +30,11 @@ import (
 //	expects close|reset  waits for the other side's end
 //	closes, resets, half-closes, refuses, is silent (doesn't answer connects)
 //	half TEXT            sends TEXT without a line end
-//	bytes N              sends a line of N bytes
+//	bytes N              sends a line of N bytes; half-bytes N, so many without a line end
 //	anything else        is sent as a line
 //
 // "pool KEY VALUE …" sets options first, "wait D" lets time pass, "down NAME"
-// declares a backend lost, and "outcome O [attempts N] [commands N] [backend B]"
+// declares a backend lost, "stop" and "abort" end agiproxy, and "outcome O [attempts N] [commands N] [backend B]"
 // checks the record.
 func TestDialogues(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.dialogue")
@@ -113,6 +113,8 @@ func (p *player) step(who, what string) {
 		p.worker.Lose(p.server.Table().Pools[0].Backends().Backends()[slices.Index(p.order, what)])
 	case "stop":
 		p.worker.Stop()
+	case "abort":
+		p.worker.Abort()
 	case "outcome":
 		p.check(what)
 	default:
@@ -344,6 +346,9 @@ func (x *part) send(verb, rest, what string) {
 	case verb == "bytes":
 		n, _ := strconv.Atoi(rest)
 		x.conn.Write([]byte("NOOP " + strings.Repeat("x", n-6) + "\n"))
+	case verb == "half-bytes":
+		n, _ := strconv.Atoi(rest)
+		x.conn.Write([]byte(strings.Repeat("x", n)))
 	default:
 		x.conn.Write([]byte(strings.ReplaceAll(what, anyMarker, x.p.marker) + "\n"))
 	}

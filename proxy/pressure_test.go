@@ -62,6 +62,24 @@ func TestFloodingAsteriskIsHeldBack(t *testing.T) {
 	}
 	// The backend goes; Asterisk, which was not read from, must be heard again.
 	p.step("ivr1", "resets")
-	p.step("outcome", "lost")
+	p.step("asterisk", "expects GET FULL VARIABLE "+anyMarker)
+	p.step("asterisk", "")
+	p.step("asterisk", "200 result=1 ("+anyMarker+")")
+	p.pass(500 * time.Millisecond)
+	p.step("asterisk", "has SET VARIABLE AGIPROXYSTATUS BACKENDLOST")
+	p.finish()
+}
+
+func TestBackendIsHeardAgainWhenAsteriskIsGone(t *testing.T) {
+	p := dialogueUnderWay(t)
+	p.parts["asterisk"].conn.Pause()
+	p.parts["ivr1"].conn.Write(bytes.Repeat([]byte("NOOP and so on\n"), 1<<18))
+	p.pass(time.Second)
+	p.step("asterisk", "resets")
+	p.step("ivr1", "closes")
+	p.step("wait", "30s") // less than hangup_timeout
+	if p.record == nil {
+		t.Error("the session goes on although both sides have closed")
+	}
 	p.finish()
 }
