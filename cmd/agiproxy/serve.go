@@ -13,6 +13,7 @@ import (
 
 	"agiproxy/config"
 	"agiproxy/internal/app"
+	"agiproxy/internal/logsink"
 )
 
 // serveFlags are the flags of serve.
@@ -110,8 +111,10 @@ func serve(cmd *cobra.Command, f serveFlags) error {
 	if err != nil {
 		return &wrongError{err}
 	}
+	sink := logsink.New(cmd.ErrOrStderr())
+	defer sink.Flush()
 	log := hclog.New(&hclog.LoggerOptions{
-		Output:     cmd.ErrOrStderr(),
+		Output:     sink,
 		Level:      hclog.LevelFromString(cfg.Log.Level),
 		JSONFormat: cfg.Log.Format == "json",
 	})
