@@ -6,11 +6,17 @@ import (
 	"net"
 	"net/netip"
 	"syscall"
+	"time"
 )
 
-// acceptBurst is how many connections one listener may bring before the loop
-// looks at the others again.
-const acceptBurst = 64
+const (
+	// acceptBurst is how many connections one listener may bring before the
+	// loop looks at the others again.
+	acceptBurst = 64
+	// restTime is how long a listener isn't looked at that has connections,
+	// but nothing to take them with.
+	restTime = 100 * time.Millisecond
+)
 
 // A Listener is a socket that loops accept connections from. It may be given to
 // several loops.
@@ -67,8 +73,10 @@ func (ln *Listener) Close() {
 
 // An acceptor is a listener as one loop serves it.
 type acceptor struct {
+	loop *Loop
 	fd   int
 	slot uint32
+	rest timer // runs while the poller doesn't watch the listener
 	open func(*Conn) Handler
 	shed func(error)
 }
@@ -78,7 +86,8 @@ type acceptor struct {
 // connection for which there is no descriptor is closed, and shed is called
 // with the reason. For handlers and Do only; [Loop.Refuse] ends it.
 func (l *Loop) Accept(ln *Listener, open func(*Conn) Handler, shed func(error)) error {
-	a := &acceptor{fd: ln.fd, slot: l.takeSlot(), open: open, shed: shed}
+	a := &acceptor{loop: l, fd: ln.fd, slot: l.takeSlot(), open: open, shed: shed}
+	a.rest.owner = a
 	l.slots[a.slot].acceptor = a
 	if err := l.poll.addListener(a.fd, l.id(a.slot)); err != nil {
 		l.freeSlot(a.slot)
@@ -91,9 +100,10 @@ func (l *Loop) Accept(ln *Listener, open func(*Conn) Handler, shed func(error)) 
 // handlers and Do only.
 func (l *Loop) Refuse(ln *Listener) {
 	for _, s := range l.slots {
-		if s.acceptor != nil && s.acceptor.fd == ln.fd {
-			l.poll.remove(ln.fd)
-			l.freeSlot(s.acceptor.slot)
+		if a := s.acceptor; a != nil && a.fd == ln.fd {
+			l.poll.remove(a.fd)
+			l.timers.remove(&a.rest)
+			l.freeSlot(a.slot)
 			return
 		}
 	}
@@ -125,19 +135,24 @@ func (l *Loop) accept(a *acceptor) {
 // adopt makes fd a connection of this loop.
 func (l *Loop) adopt(fd int, remote netip.AddrPort, a *acceptor) {
 	c := &Conn{loop: l, fd: fd, slot: noSlot, remote: remote}
-	c.timer.conn = c
+	c.timer.owner = c
 	if err := l.register(c); err != nil {
 		c.Close()
 		a.shed(fmt.Errorf("watch connection: %w", err))
 		return
 	}
-	if c.handler = a.open(c); c.handler == nil {
+	h := a.open(c)
+	if h == nil {
 		c.Close()
+	}
+	if !c.closed {
+		c.handler = h
 	}
 }
 
 // shed closes the connection that waits first, by means of the spare
-// descriptor: left alone it would wake the loop for ever.
+// descriptor: left alone it would wake the loop for ever. If even that can't be
+// had, the listener isn't looked at for a while.
 func (l *Loop) shed(a *acceptor, reason error) {
 	if l.spare != noFD {
 		closeFD(l.spare)
@@ -147,7 +162,22 @@ func (l *Loop) shed(a *acceptor, reason error) {
 		closeFD(fd)
 	}
 	l.spare = openSpare()
-	if err == nil {
+	switch {
+	case err == nil:
 		a.shed(reason)
+	case outOfDescriptors(err):
+		l.poll.remove(a.fd)
+		l.timers.set(&a.rest, l.now+restTime)
+	}
+}
+
+// expired has the poller watch the listener again.
+func (a *acceptor) expired() {
+	l := a.loop
+	if l.spare == noFD {
+		l.spare = openSpare()
+	}
+	if err := l.poll.addListener(a.fd, l.id(a.slot)); err != nil {
+		l.timers.set(&a.rest, l.now+restTime)
 	}
 }

@@ -3,6 +3,7 @@ package loop
 import (
 	"net/netip"
 	"os"
+	"syscall"
 	"time"
 )
 
@@ -19,9 +20,11 @@ type Conn struct {
 	slot    uint32
 
 	connecting bool
+	closed     bool // by Close: nobody is told anything any more
 	paused     bool
 	readable   bool // the kernel has told of bytes that were not read
 	ended      bool // the kernel has told of an end: read on until it comes
+	broken     bool // the kernel has told of an error that nobody took
 	eof        bool // Closed(nil) has been delivered
 	lost       bool // Closed(err) has been delivered
 	writeEnd   bool // nothing more will be written
@@ -35,10 +38,11 @@ func (c *Conn) RemoteAddr() netip.AddrPort { return c.remote }
 func (c *Conn) Buffered() int { return len(c.out) }
 
 // Unacked returns how many of the bytes written the peer's kernel has not
-// acknowledged. After the peer's orderly end, 0 says that the peer had received
-// everything when it ended. The error is the kernel's.
+// acknowledged; the end that CloseWrite sends counts as one. After the peer's
+// orderly end, 0 says that the peer had received everything when it ended. The
+// error is the kernel's, or [os.ErrClosed] where there is no connection.
 func (c *Conn) Unacked() (int, error) {
-	if c.fd == noFD {
+	if c.fd == noFD || c.connecting && c.lost {
 		return 0, os.ErrClosed
 	}
 	n, err := unacked(c.fd)
@@ -86,7 +90,7 @@ func (c *Conn) Resume() {
 		return
 	}
 	c.paused = false
-	if c.readable {
+	if c.readable || c.broken || c.failed != nil {
 		c.schedule()
 	}
 }
@@ -103,14 +107,17 @@ func (c *Conn) QuickAck() {
 // SetTimer has TimedOut called once at that time of [Loop.Now]; 0 stops the
 // timer. A connection has one timer.
 func (c *Conn) SetTimer(at time.Duration) {
-	if c.handler != nil {
+	if !c.closed {
 		c.loop.timers.set(&c.timer, at)
 	}
 }
 
+func (c *Conn) expired() { c.handler.TimedOut() }
+
 // Close gives the connection up. What is buffered is dropped; what the peer
 // sent and nobody read makes the kernel tell it by a reset.
 func (c *Conn) Close() {
+	c.closed = true
 	c.loop.timers.remove(&c.timer)
 	c.handler = nil
 	c.out = nil
@@ -145,11 +152,11 @@ func (c *Conn) fail(err error) {
 // pause, the end after a failed write.
 func (c *Conn) proceed() {
 	switch {
-	case c.handler == nil || c.lost:
+	case c.closed || c.lost:
 	case c.connecting:
 		c.lose(c.failed)
-	case c.failed != nil && c.eof:
-		c.lose(c.failed)
+	case c.eof:
+		c.afterEnd()
 	default:
 		c.read()
 	}
@@ -161,13 +168,11 @@ func (c *Conn) event(e event) {
 		return
 	}
 	c.ended = c.ended || e.ended
+	c.broken = c.broken || e.failed
 	switch {
-	case c.eof && e.failed:
-		// Nothing but a reset can follow, and reading doesn't tell of it.
-		if err := socketError(c.fd); err != nil {
-			c.lose(err)
-		}
-	case !c.eof && (e.readable || e.ended):
+	case c.eof:
+		c.afterEnd()
+	case e.readable || e.ended:
 		c.read()
 	}
 	if e.writable && c.fd != noFD && len(c.out) > 0 {
@@ -189,11 +194,11 @@ func (c *Conn) connected(e event) bool {
 	}
 	c.connecting = false
 	c.handler.Connected()
-	if c.fd == noFD {
+	if c.closed {
 		return false
 	}
 	c.flush()
-	return c.fd != noFD
+	return !c.closed
 }
 
 // read delivers what has arrived.
@@ -205,24 +210,25 @@ func (c *Conn) read() {
 		}
 		n, err := read(c.fd, c.loop.buf)
 		switch {
-		case err != nil && wouldBlock(err):
+		case err != nil && wouldBlock(err) && c.failed == nil:
 			c.readable = false
+			return
+		case c.failed != nil && (err != nil || n == 0 && c.failed != syscall.EPIPE):
+			// The failed write took the socket's error with it, so that the
+			// end looks orderly. With EPIPE it was: a reset has come after it.
+			c.lose(c.failed)
 			return
 		case err != nil:
 			c.lose(err)
 			return
-		case n == 0 && c.failed != nil:
-			// The failed write took the socket's error with it, so that the
-			// end looks orderly.
-			c.lose(c.failed)
-			return
 		case n == 0:
 			c.eof = true
 			c.handler.Closed(nil)
+			c.afterEnd()
 			return
 		}
 		c.handler.Received(c.loop.buf[:n])
-		if c.fd == noFD {
+		if c.closed {
 			return
 		}
 		if n < len(c.loop.buf) && !c.ended {
@@ -232,6 +238,21 @@ func (c *Conn) read() {
 	}
 	c.readable = true
 	c.schedule()
+}
+
+// afterEnd tells what may have come after the peer's orderly end: a reset, of
+// which reading doesn't tell.
+func (c *Conn) afterEnd() {
+	if c.closed || c.paused {
+		return
+	}
+	if c.broken && c.failed == nil {
+		c.broken = false
+		c.failed = socketError(c.fd)
+	}
+	if c.failed != nil {
+		c.lose(c.failed)
+	}
 }
 
 // flush writes what was kept.
@@ -254,7 +275,7 @@ func (c *Conn) flush() {
 }
 
 func (c *Conn) drained() {
-	if c.handler != nil {
+	if !c.closed {
 		c.handler.Drained()
 	}
 }

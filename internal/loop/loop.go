@@ -75,7 +75,7 @@ type Loop struct {
 	running []*Conn // ready's other half, while it is worked off
 	started time.Time
 	now     time.Duration // since started, as of the last wait
-	spare   int           // a descriptor given up when there is no other, -1 if none
+	spare   int           // a descriptor given up when there is no other; noFD if none
 
 	mu      sync.Mutex
 	posted  []func()
@@ -136,8 +136,10 @@ func (l *Loop) Do(f func()) error {
 func (l *Loop) Stop() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.stopped = true
-	l.poll.wake()
+	if !l.stopped { // else the poller may be gone
+		l.stopped = true
+		l.poll.wake()
+	}
 }
 
 // Run serves until Stop. It is called once. The error is one of the poller's,
@@ -226,7 +228,7 @@ func (l *Loop) close() {
 			c.Close()
 		}
 	}
-	if l.spare >= 0 {
+	if l.spare != noFD {
 		closeFD(l.spare)
 	}
 	l.poll.close()
@@ -236,11 +238,14 @@ func (l *Loop) close() {
 // told later whether it was made. What is written before is kept until then.
 func (l *Loop) Connect(addr netip.AddrPort, h Handler) *Conn {
 	c := &Conn{loop: l, handler: h, fd: noFD, slot: noSlot, connecting: true, remote: addr}
-	c.timer.conn = c
+	c.timer.owner = c
 	fd, err := connectSocket(addr, &l.opts)
 	if err == nil {
 		c.fd = fd
-		err = l.register(c)
+		if err = l.register(c); err != nil {
+			closeFD(fd)
+			c.fd = noFD
+		}
 	}
 	if err != nil {
 		c.failed = err

@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// A timer belongs to a connection. It stands in the heap at a time that is not
-// later than when it runs out: being put off, which is what happens to timers
-// most of the time, costs nothing until then.
+// A timer belongs to a connection, or to a listener that rests. It stands in
+// the heap at a time that is not later than when it runs out: being put off,
+// which is what happens to timers most of the time, costs nothing until then.
 type timer struct {
-	conn  *Conn
+	owner interface{ expired() }
 	at    time.Duration // 0: stopped
 	key   time.Duration // where it stands in the heap
 	place int32         // in the heap, counted from 1; 0: nowhere
@@ -67,9 +67,13 @@ func (h timerHeap) next() (time.Duration, bool) {
 	return h[0].key, true
 }
 
-// fire calls the handlers whose time has come.
+// fire tells the owners whose time has come. A timer that one of them sets to
+// now runs out at the next call, or the others would never get a turn.
 func (h *timerHeap) fire(now time.Duration) {
-	for len(*h) > 0 && (*h)[0].key <= now {
+	for range len(*h) {
+		if len(*h) == 0 || (*h)[0].key > now {
+			return
+		}
 		t := (*h)[0]
 		switch {
 		case t.at > now:
@@ -80,7 +84,7 @@ func (h *timerHeap) fire(now time.Duration) {
 		default:
 			t.at = 0
 			heap.Pop(h)
-			t.conn.handler.TimedOut()
+			t.owner.expired()
 		}
 	}
 }

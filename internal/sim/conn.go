@@ -2,6 +2,7 @@ package sim
 
 import (
 	"net/netip"
+	"os"
 	"syscall"
 	"time"
 )
@@ -24,16 +25,17 @@ type Conn struct {
 	closed     bool // by Close: nobody is told anything any more
 	paused     bool
 	eof, lost  bool // what Closed has told
-	writeEnd   bool
+	writeEnd   bool // nothing more will be written
+	endSent    bool
 	cut        bool // the network has forgotten this connection
 
 	out      []byte        // written, not taken by the kernel
-	sent     int           // bytes that the kernel took
+	sent     int           // bytes that the kernel took; the end counts as one
 	acked    int           // of these, what the peer's kernel is known to have
 	taken    int           // of these, what the peer's program is known to have read
 	lastSent time.Duration // when what was sent last arrives: segments keep their order
 
-	received int    // bytes that have arrived
+	received int    // bytes that have arrived, with the end
 	in       []byte // of these, what nobody has read
 	fin      bool   // the peer's end has arrived
 	rst      error  // the peer's reset has arrived
@@ -48,8 +50,14 @@ func (c *Conn) RemoteAddr() netip.AddrPort { return c.remote }
 // Buffered returns how many bytes were written and not taken by the kernel.
 func (c *Conn) Buffered() int { return len(c.out) }
 
-// Unacked returns how many written bytes the peer's kernel isn't known to have.
-func (c *Conn) Unacked() (int, error) { return c.sent - c.acked + len(c.out), nil }
+// Unacked returns how many written bytes the peer's kernel isn't known to have;
+// the end that CloseWrite sends counts as one.
+func (c *Conn) Unacked() (int, error) {
+	if c.closed || c.connecting && c.lost {
+		return 0, os.ErrClosed
+	}
+	return c.sent - c.acked + len(c.out), nil
+}
 
 // QuickAck does nothing: acknowledgements here are as quick as the network.
 func (c *Conn) QuickAck() {}
@@ -62,8 +70,9 @@ func (c *Conn) Write(p []byte) {
 	if c.rst != nil {
 		return // told by Closed
 	}
+	kept := len(c.out) > 0
 	c.out = append(c.out, p...)
-	if !c.connecting {
+	if !kept && !c.connecting {
 		c.send()
 	}
 }
@@ -101,16 +110,20 @@ func (c *Conn) deliver(f func(peer *Conn)) {
 
 // CloseWrite ends this side in order.
 func (c *Conn) CloseWrite() {
-	if c.writeEnd || c.closed {
+	if c.closed {
 		return
 	}
 	c.writeEnd = true
-	if len(c.out) == 0 && !c.connecting {
-		c.sendEnd()
-	}
+	c.sendEnd()
 }
 
+// sendEnd sends the end if it is its turn.
 func (c *Conn) sendEnd() {
+	if !c.writeEnd || c.endSent || c.connecting || len(c.out) > 0 || c.rst != nil {
+		return
+	}
+	c.endSent = true
+	c.sent++
 	c.deliver(func(p *Conn) { p.end() })
 }
 
@@ -156,12 +169,13 @@ func (c *Conn) giveUp(reset bool) {
 	c.closed = true
 	c.timerID++
 	c.out = nil
+	c.writeEnd = true
 	switch {
 	case c.peer == nil || c.rst != nil:
 	case reset:
 		c.reset()
-	case !c.writeEnd:
-		c.writeEnd = true
+	default:
+		c.connecting = false // or the peer, which doesn't know, would wait for ever
 		c.sendEnd()
 	}
 }
@@ -177,8 +191,12 @@ func (c *Conn) Cut() {
 		}
 		end.cut = true
 		c.net.After(c.net.opts.UserTimeout, func() {
-			if !end.closed && end.rst == nil {
+			switch {
+			case end.connecting:
+				end.refuse(errTimeout)
+			case !end.closed && end.rst == nil:
 				end.rst = errTimeout
+				end.out = nil
 				end.read()
 			}
 		})
@@ -187,8 +205,7 @@ func (c *Conn) Cut() {
 
 // establish is the arrival of the listener's answer.
 func (c *Conn) establish() {
-	if c.closed {
-		// The program gave up meanwhile; what it sends now ends the other side.
+	if c.closed || c.cut {
 		return
 	}
 	if c.rst != nil {
@@ -200,21 +217,28 @@ func (c *Conn) establish() {
 	if c.closed {
 		return
 	}
-	had := len(c.out) > 0
-	c.send()
-	c.drained(had)
-	if c.writeEnd && len(c.out) == 0 && !c.closed {
-		c.sendEnd()
-	}
+	c.flush()
 	c.read()
+}
+
+// flush sends what was kept.
+func (c *Conn) flush() {
+	kept := len(c.out) > 0
+	c.send()
+	c.sendEnd()
+	if kept && len(c.out) == 0 && !c.closed && !c.lost {
+		c.handler.Drained()
+	}
 }
 
 // refuse ends a connect.
 func (c *Conn) refuse(err error) {
-	if !c.closed {
-		c.lost = true
-		c.handler.Closed(err)
+	if c.closed || c.lost {
+		return
 	}
+	c.lost = true
+	c.out = nil
+	c.handler.Closed(err)
 }
 
 // receive is the arrival of bytes.
@@ -253,23 +277,14 @@ func (c *Conn) window(read int) {
 		return
 	}
 	c.taken = read
-	had := len(c.out) > 0
-	c.send()
-	if had && len(c.out) == 0 && c.writeEnd {
-		c.sendEnd()
-	}
-	c.drained(had)
-}
-
-func (c *Conn) drained(had bool) {
-	if had && len(c.out) == 0 && !c.closed && !c.lost {
-		c.handler.Drained()
-	}
+	c.flush()
 }
 
 // end is the arrival of the peer's orderly end.
 func (c *Conn) end() {
 	c.fin = true
+	c.received++
+	c.acknowledge()
 	c.read()
 }
 

@@ -26,8 +26,8 @@ type Options struct {
 	// Window is how many bytes a receiver takes without its program reading
 	// them; 0 means 64 KiB.
 	Window int
-	// UserTimeout is when a connection that was cut by [Conn.Cut] counts as
-	// lost at its ends; 0 means a minute.
+	// UserTimeout is when a connection that was cut by [Conn.Cut], or isn't
+	// answered, counts as lost; 0 means a minute.
 	UserTimeout time.Duration
 }
 
@@ -93,10 +93,9 @@ func (n *Net) Run(limit time.Duration) bool {
 
 // A Listener is an address that can be connected to.
 type Listener struct {
-	net     *Net
-	addr    netip.AddrPort
-	accept  func(*Conn) Handler
-	refused bool
+	net    *Net
+	addr   netip.AddrPort
+	accept func(*Conn) Handler
 }
 
 // Listen has accept called for each connection to addr; it returns the handler
@@ -110,7 +109,8 @@ func (n *Net) Listen(addr netip.AddrPort, accept func(*Conn) Handler) *Listener 
 // Close stops listening: connects are refused.
 func (l *Listener) Close() { delete(l.net.listeners, l.addr) }
 
-// Blackhole has connects to addr never answered.
+// Blackhole has connects to addr never answered. They fail after the user
+// timeout.
 func (n *Net) Blackhole(addr netip.AddrPort) { n.listeners[addr] = nil }
 
 // Connect begins a connection to addr.
@@ -125,7 +125,7 @@ func (n *Net) Connect(addr netip.AddrPort, h Handler) *Conn {
 
 // arrive is what the first segment of a connection meets.
 func (n *Net) arrive(c *Conn, addr, from netip.AddrPort) {
-	if c.closed {
+	if c.closed || c.cut {
 		return
 	}
 	l, there := n.listeners[addr]
@@ -134,6 +134,7 @@ func (n *Net) arrive(c *Conn, addr, from netip.AddrPort) {
 		n.After(n.delay(), func() { c.refuse(errRefused) })
 		return
 	case l == nil:
+		n.After(n.opts.UserTimeout, func() { c.refuse(errTimeout) })
 		return
 	}
 	peer := &Conn{net: n, remote: from, peer: c}
