@@ -17,6 +17,7 @@ import (
 	"agiproxy/config"
 	"agiproxy/health"
 	"agiproxy/internal/loop"
+	"agiproxy/internal/resolve"
 	"agiproxy/proxy"
 
 	"github.com/hashicorp/go-hclog"
@@ -30,6 +31,9 @@ type Options struct {
 	// Reload reads the configuration anew; nil if there is no file to read.
 	Reload func() (*config.Config, error)
 	Log    hclog.Logger // nil: nothing is logged
+	// Lookup finds the addresses of backends that are given by name; nil means
+	// the system's resolver.
+	Lookup resolve.Lookup
 
 	Version, Commit, Date string // for agiproxy_build_info
 }
@@ -52,11 +56,13 @@ type App struct {
 	closeOnce sync.Once
 	closed    chan struct{}
 
-	mu       sync.Mutex // one reload at a time; guards what follows
-	version  *version
-	fronts   []*front
-	watchers watchers
-	stopped  bool
+	reloading sync.Mutex // one reload at a time; taken before mu
+
+	mu      sync.Mutex // guards what follows; only a reload changes the first two
+	version *version
+	fronts  []*front
+	serving bool // Run has begun: the fronts are open and the backends watched
+	stopped bool
 }
 
 // A worker is an event loop with its sessions.
@@ -73,8 +79,8 @@ func (h host) Connect(addr netip.AddrPort, hd proxy.Handler) proxy.Conn {
 }
 
 // New builds an App and listens, on the admin port too. What it can't have is
-// an error that says what was wanted: "listen :4577: address already in use".
-// After an error nothing is left open.
+// an error that says what was wanted: "listen tcp :4577: bind: address already
+// in use". After an error nothing is left open; else only Run closes it.
 func New(o Options) (*App, error) {
 	if o.Log == nil {
 		o.Log = hclog.NewNullLogger()
@@ -119,16 +125,14 @@ func (a *App) start() error {
 		}
 	}
 	a.version = v
-	a.server.Swap(v.table)
+	a.server.Swap(v.table(a.counts))
 	a.metrics.reloaded(nil)
 	return nil
 }
 
 // abandon closes what a New that failed has opened.
 func (a *App) abandon() {
-	for _, f := range a.fronts {
-		f.socket.Close()
-	}
+	closeFronts(a.fronts)
 	for _, w := range a.workers {
 		w.loop.Stop()
 		w.loop.Run() // which closes it, being stopped
@@ -163,20 +167,23 @@ func (a *App) AdminAddr() string {
 }
 
 // Run serves until ctx ends, then drains: nothing new is accepted, and sessions
-// under way get the drain timeout to end. It is called once, and leaves nothing
-// open. The error is an event loop's, which nothing from outside brings about.
+// under way get the drain timeout to end. It must be called once, even if ctx
+// has ended, and leaves nothing open. The error is an event loop's, which
+// nothing from outside brings about.
 func (a *App) Run(ctx context.Context) error {
 	// A loop keeps its processor while it waits, so the others need their own.
 	if want := len(a.workers) + 2; runtime.GOMAXPROCS(0) < want {
 		runtime.GOMAXPROCS(want)
 	}
-	ctx, fail := context.WithCancelCause(ctx)
-	defer fail(nil)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	var loops, others sync.WaitGroup
-	for _, w := range a.workers {
+	failed := make([]error, len(a.workers))
+	for i, w := range a.workers {
 		loops.Go(func() {
 			if err := w.loop.Run(); err != nil {
-				fail(fmt.Errorf("event loop: %w", err))
+				failed[i] = fmt.Errorf("event loop: %w", err)
+				cancel()
 			}
 		})
 	}
@@ -184,11 +191,7 @@ func (a *App) Run(ctx context.Context) error {
 		others.Go(a.admin.Serve)
 		a.log.Info("admin port is open", "address", a.admin.Addr())
 	}
-	a.mu.Lock()
-	a.open(a.fronts)
-	a.watchers = a.watch(a.version, nil)
-	a.mu.Unlock()
-
+	a.serve()
 	select {
 	case <-ctx.Done():
 	case <-a.closed:
@@ -202,10 +205,17 @@ func (a *App) Run(ctx context.Context) error {
 		a.admin.Close() // last, so that a drain can be watched
 	}
 	others.Wait()
-	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
-		return err
-	}
-	return nil
+	return errors.Join(failed...)
+}
+
+// serve opens the fronts and starts to watch the backends, of the version that
+// a reload may have brought since New.
+func (a *App) serve() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.serving = true
+	a.open(a.fronts)
+	a.watch(a.version, nil)
 }
 
 // Close ends Run now, or cuts its drain short: sessions under way end with the
@@ -219,15 +229,16 @@ const (
 	drainLook = 50 * time.Millisecond
 )
 
-// stop drains the sessions and ends the watchers.
+// stop drains the sessions and ends the watching. A reload that is under way
+// finds out before it changes anything.
 func (a *App) stop() {
 	a.draining.Store(true)
 	a.mu.Lock()
-	fronts, watchers := a.fronts, a.watchers
 	a.stopped = true
+	fronts, v := a.fronts, a.version
 	a.mu.Unlock()
 	a.shut(fronts)
-	timeout := a.drainTimeout()
+	timeout := v.config.DrainTimeout
 	if n := a.server.Sessions(); n > 0 {
 		a.log.Info("draining", "sessions", n, "timeout", timeout)
 	}
@@ -238,13 +249,7 @@ func (a *App) stop() {
 		a.onLoops(func(w *worker) { w.sessions.Abort() })
 		a.await(farewell, nil)
 	}
-	watchers.stop()
-}
-
-func (a *App) drainTimeout() time.Duration {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.version.config.DrainTimeout
+	v.unwatch()
 }
 
 // await waits until no session is left and reports whether that came to be. It

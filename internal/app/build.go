@@ -9,74 +9,87 @@ import (
 	"agiproxy/config"
 	"agiproxy/internal/resolve"
 	"agiproxy/proxy"
+
+	"github.com/hashicorp/go-hclog"
 )
 
 // A version is one configuration, built.
 type version struct {
 	config   *config.Config
-	table    *proxy.Table
-	backends []*backend
+	pools    []pool
+	routes   []proxy.Route
+	backends []*backend // of all pools
+}
+
+// A pool is what becomes a [proxy.Pool].
+type pool struct {
+	config   config.Pool
+	policy   balancer.Policy
+	backends []*balancer.Backend
 }
 
 // A backend is one of a pool, with what is needed to watch it.
 type backend struct {
 	*balancer.Backend
-	pool string
-	conf config.Backend
-	heal config.Health
-	name *resolve.Name
-	kept bool // from the version before
+	pool   string
+	conf   config.Backend
+	health config.Health
+	name   *resolve.Name
+	kept   bool // from the version before
+
+	naming, probing task // once the version serves
 }
 
 // build makes a version of cfg. Backends of the version before that have kept
 // pool, name and address are the same afterwards, with their sessions and their
-// verdict; nothing else of before, which may be nil, is touched.
+// verdict; nothing else of before, which may be nil, is touched, and nothing of
+// the new version can be seen until its table is made.
 func (a *App) build(cfg *config.Config, before *version) (*version, error) {
-	v := &version{config: cfg, table: new(proxy.Table)}
+	v := &version{config: cfg}
 	for _, pc := range cfg.Pools {
 		policy, err := balancer.NewPolicy(pc.Balance)
 		if err != nil {
 			return nil, fmt.Errorf("pool %s: %w", pc.Name, err)
 		}
-		var members []*balancer.Backend
+		p := pool{config: pc, policy: policy}
 		for _, bc := range pc.Backends {
 			b := a.backend(pc, bc, before)
 			v.backends = append(v.backends, b)
-			members = append(members, b.Backend)
+			p.backends = append(p.backends, b.Backend)
 		}
-		pool := proxy.NewPool(pc.Name, poolOptions(&pc), balancer.NewPool(policy, members), a.counts)
-		v.table.Pools = append(v.table.Pools, pool)
+		v.pools = append(v.pools, p)
 	}
-	routes, err := routes(cfg)
-	if err != nil {
+	var err error
+	if v.routes, err = routes(cfg); err != nil {
 		return nil, err
 	}
-	v.table.Routes = routes
-	v.resolve(a)
+	v.resolve(a.log)
 	return v, nil
 }
 
 // backend returns the backend of that configuration, the one before if it is
 // the same server.
 func (a *App) backend(pc config.Pool, bc config.Backend, before *version) *backend {
-	b := &backend{pool: pc.Name, conf: bc, heal: pc.Health}
+	b := &backend{pool: pc.Name, conf: bc, health: pc.Health}
 	if before != nil {
 		for _, old := range before.backends {
 			if old.pool == pc.Name && old.conf.Name == bc.Name && old.conf.Address == bc.Address {
 				b.Backend, b.name, b.kept = old.Backend, old.name, true
+				return b
 			}
 		}
 	}
-	if !b.kept {
-		b.Backend = balancer.NewBackend(bc.Name, bc.Address)
-		b.name = &resolve.Name{Address: bc.Address, Set: b.SetAddr, Log: a.log.Named("resolve")}
+	b.Backend = balancer.NewBackend(bc.Name, bc.Address)
+	b.name = &resolve.Name{
+		Address: bc.Address, Set: b.SetAddr, Lookup: a.opts.Lookup,
+		Log: a.log.Named("resolve").With("pool", pc.Name, "backend", bc.Name),
 	}
 	return b
 }
 
 // resolve looks up the names that are new. A name without an address is no
 // error: its backend is down until there is one.
-func (v *version) resolve(a *App) {
+func (v *version) resolve(log hclog.Logger) {
 	var wg sync.WaitGroup
 	for _, b := range v.backends {
 		if b.kept {
@@ -84,11 +97,24 @@ func (v *version) resolve(a *App) {
 		}
 		wg.Go(func() {
 			if err := b.name.First(context.Background()); err != nil {
-				a.log.Warn("name has no address", "pool", b.pool, "backend", b.conf.Name, "address", b.conf.Address, "error", err)
+				log.Warn("name has no address", "pool", b.pool, "backend", b.conf.Name, "address", b.conf.Address, "error", err)
 			}
 		})
 	}
 	wg.Wait()
+}
+
+// table gives the backends what v says of them and makes what sessions see,
+// metrics included. It is called once, when v comes into force.
+func (v *version) table(m *proxy.Metrics) *proxy.Table {
+	for _, b := range v.backends {
+		b.Configure(b.conf.Weight, b.conf.MaxSessions, b.conf.Backup)
+	}
+	t := &proxy.Table{Routes: v.routes}
+	for _, p := range v.pools {
+		t.Pools = append(t.Pools, proxy.NewPool(p.config.Name, poolOptions(&p.config), balancer.NewPool(p.policy, p.backends), m))
+	}
+	return t
 }
 
 // poolOptions are a pool's options as package proxy has them.

@@ -27,15 +27,12 @@ func (a *App) listen(listeners []config.Listener, before []*front) (fronts []*fr
 		if err == nil {
 			return
 		}
-		for _, f := range fronts {
-			if !slices.Contains(before, f) {
-				f.socket.Close()
-			}
-		}
+		closeFronts(without(fronts, before))
 		fronts = nil
 	}()
 	for _, c := range listeners {
-		if i := slices.IndexFunc(before, func(f *front) bool { return f.address == c.Address }); i >= 0 {
+		same := func(f *front) bool { return f.address == c.Address && !slices.Contains(fronts, f) }
+		if i := slices.IndexFunc(before, same); i >= 0 {
 			fronts = append(fronts, before[i])
 			continue
 		}
@@ -72,7 +69,8 @@ func (a *App) open(fronts []*front) {
 	}
 }
 
-// shut ends accepting from the fronts and closes them.
+// shut ends accepting from the fronts and closes them. It waits for the loops,
+// which must have been started.
 func (a *App) shut(fronts []*front) {
 	for _, f := range fronts {
 		var wg sync.WaitGroup

@@ -2,7 +2,6 @@ package app
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 
 	"agiproxy/config"
@@ -13,10 +12,16 @@ import (
 // ErrNoFile says that there is no configuration file to read again.
 var ErrNoFile = errors.New("started without a configuration file")
 
+// errStopping refuses a reload that comes too late.
+var errStopping = errors.New("agiproxy is stopping")
+
 // Reload reads the configuration anew and goes on with it. On an error, which
 // is also logged and counted, nothing has changed. No session is cut: those
-// under way end with what they began with.
+// under way end with what they began with. One reload waits for another, so
+// that what was read last is what is in force.
 func (a *App) Reload() error {
+	a.reloading.Lock()
+	defer a.reloading.Unlock()
 	err := a.reload()
 	a.metrics.reloaded(err)
 	if err != nil {
@@ -36,64 +41,79 @@ func (a *App) reload() error {
 		return err
 	}
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.stopped {
-		return errors.New("agiproxy is stopping")
-	}
-	v, err := a.build(cfg, a.version)
+	version, fronts := a.version, a.fronts
+	a.mu.Unlock()
+	v, err := a.build(cfg, version)
 	if err != nil {
 		return err
 	}
-	fronts, err := a.listen(cfg.Listeners, a.fronts)
+	opened, err := a.listen(cfg.Listeners, fronts)
 	if err != nil {
 		return err
 	}
-	a.adopt(v, fronts)
+	if !a.adopt(v, opened) {
+		closeFronts(without(opened, fronts))
+		return errStopping
+	}
 	return nil
 }
 
-// adopt goes over to a version that has been built whole. Nothing here fails.
-func (a *App) adopt(v *version, fronts []*front) {
-	before := a.version
-	a.warnFixed(before.config, v.config)
+// adopt goes over to a version that has been built whole, and reports whether
+// it did: it doesn't when agiproxy is stopping. Nothing else stands in its way.
+func (a *App) adopt(v *version, fronts []*front) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.stopped {
+		return false
+	}
+	a.warnFixed(v.config)
 	a.log.SetLevel(hclog.LevelFromString(v.config.Log.Level))
-	a.watchers.stop()
-	a.server.Swap(v.table)
-	a.watchers = a.watch(v, before)
-	var opened, closed []*front
+	before, opened, closed := a.version, without(fronts, a.fronts), without(a.fronts, fronts)
+	a.version, a.fronts = v, fronts
+	a.server.Swap(v.table(a.counts))
 	for i, f := range fronts {
 		f.listener.Configure(listenerOptions(&v.config.Listeners[i]))
-		if !slices.Contains(a.fronts, f) {
-			opened = append(opened, f)
-		}
 	}
-	for _, f := range a.fronts {
-		if !slices.Contains(fronts, f) {
-			closed = append(closed, f)
-		}
+	if a.serving {
+		a.watch(v, before)
+		a.open(opened)
+		a.shut(closed)
+	} else {
+		closeFronts(closed)
 	}
-	a.open(opened)
-	a.shut(closed)
-	a.fronts, a.version = fronts, v
 	for _, old := range before.backends {
-		if n := old.Sessions(); n > 0 && !v.has(old) {
-			a.log.Info("removed backend drains", "pool", old.pool, "backend", old.conf.Name, "sessions", n)
+		if n := old.Sessions(); n > 0 && v.find(old.Backend) == nil {
+			a.log.Info("removed backend drains", "pool", old.pool, "backend", old.conf.Name, "address", old.conf.Address, "sessions", n)
 		}
+	}
+	return true
+}
+
+// without returns those fronts that are not among others.
+func without(fronts, others []*front) []*front {
+	return slices.DeleteFunc(slices.Clone(fronts), func(f *front) bool { return slices.Contains(others, f) })
+}
+
+// closeFronts closes fronts that no loop has been given.
+func closeFronts(fronts []*front) {
+	for _, f := range fronts {
+		f.socket.Close()
 	}
 }
 
-// warnFixed tells of changes that only a restart brings about.
-func (a *App) warnFixed(before, now *config.Config) {
+// warnFixed tells of what is in force until a restart, whatever the file says.
+func (a *App) warnFixed(now *config.Config) {
+	start := a.opts.Config
 	for _, fixed := range []struct {
 		key     string
 		changed bool
 	}{
-		{"admin.address", before.Admin.Address != now.Admin.Address},
-		{"loops", before.Loops != now.Loops},
-		{"log.format", before.Log.Format != now.Log.Format},
+		{"admin.address", start.Admin.Address != now.Admin.Address},
+		{"loops", start.Loops != now.Loops},
+		{"log.format", start.Log.Format != now.Log.Format},
 	} {
 		if fixed.changed {
-			a.log.Warn("change needs a restart", "key", fixed.key, "error", fmt.Errorf("%s is read at start only", fixed.key))
+			a.log.Warn("change needs a restart", "key", fixed.key)
 		}
 	}
 }

@@ -2,59 +2,125 @@ package app
 
 import (
 	"context"
-	"sync"
+	"errors"
+	"net"
+	"slices"
 
 	"agiproxy/balancer"
 	"agiproxy/health"
 )
 
-// watchers are the goroutines that watch a version's backends.
-type watchers struct {
+// A task is a goroutine that runs until its context is cancelled. The zero task
+// is none.
+type task struct {
 	cancel context.CancelFunc
-	wg     *sync.WaitGroup
+	done   chan struct{}
 }
 
-// stop ends the watchers and waits for them.
-func (w watchers) stop() {
-	if w.cancel != nil {
-		w.cancel()
-		w.wg.Wait()
+func start(run func(context.Context)) task {
+	ctx, cancel := context.WithCancel(context.Background())
+	t := task{cancel, make(chan struct{})}
+	go func() {
+		defer close(t.done)
+		run(ctx)
+	}()
+	return t
+}
+
+func (t task) running() bool { return t.cancel != nil }
+
+// end stops tasks, all at the same time, and waits for them.
+func end(tasks ...task) {
+	for _, t := range tasks {
+		if t.running() {
+			t.cancel()
+		}
+	}
+	for _, t := range tasks {
+		if t.running() {
+			<-t.done
+		}
 	}
 }
 
-// watch starts to watch v's backends; the series of those that only the version
-// before had are forgotten.
-func (a *App) watch(v, before *version) watchers {
-	ctx, cancel := context.WithCancel(context.Background())
-	w := watchers{cancel, new(sync.WaitGroup)}
+// watch watches v's backends from now on: their names and their health. What
+// the version before, which may be nil, watches in the same way goes on without
+// a break, so that a verdict keeps its streak, a probe that waits its place, and
+// a name its turn, however often there is a reload.
+func (a *App) watch(v, before *version) {
+	assumed := func(*backend) bool { return true } // whether its verdict was never found out
 	if before != nil {
-		for _, old := range before.backends {
-			if !v.has(old) {
-				a.probes.Forget(old.pool, old.conf.Name)
-			}
+		before.handOver(v)
+		a.forget(before, v)
+		assumed = func(b *backend) bool {
+			old := before.find(b.Backend)
+			return old == nil || old.health.Probe == "none"
 		}
 	}
 	for _, b := range v.backends {
-		b.Configure(b.conf.Weight, b.conf.MaxSessions, b.conf.Backup)
-		if !b.name.Fixed() {
-			w.wg.Go(func() { b.name.Keep(ctx) })
+		if !b.naming.running() && !b.name.Fixed() {
+			b.naming = start(b.name.Keep)
 		}
-		if c := a.checker(b); c != nil {
-			w.wg.Go(func() { c.Run(ctx) })
+		if b.probing.running() {
+			continue
+		}
+		if probe := b.probe(); probe != nil {
+			b.probing = start(a.checker(b, probe, assumed(b)).Run)
 		} else {
 			b.SetUp(true)
 		}
 	}
-	return w
 }
 
-func (v *version) has(b *backend) bool {
-	for _, mine := range v.backends {
-		if mine.pool == b.pool && mine.conf.Name == b.conf.Name {
-			return true
+// unwatch ends the watching of v's backends.
+func (v *version) unwatch() {
+	var tasks []task
+	for _, b := range v.backends {
+		tasks = append(tasks, b.naming, b.probing)
+	}
+	end(tasks...)
+}
+
+// handOver gives v's tasks to the version after it, and ends what that doesn't
+// want in the same way.
+func (v *version) handOver(after *version) {
+	var unwanted []task
+	for _, old := range v.backends {
+		b := after.find(old.Backend)
+		if b == nil {
+			unwanted = append(unwanted, old.naming, old.probing)
+			continue
+		}
+		b.naming = old.naming
+		if b.health == old.health {
+			b.probing = old.probing
+		} else {
+			unwanted = append(unwanted, old.probing)
 		}
 	}
-	return false
+	end(unwanted...)
+}
+
+// forget drops the probes' series of those backends that are probed no more.
+func (a *App) forget(before, now *version) {
+	for _, old := range before.backends {
+		probed := slices.ContainsFunc(now.backends, func(b *backend) bool {
+			return b.pool == old.pool && b.conf.Name == old.conf.Name && b.health.Probe != "none"
+		})
+		if !probed {
+			a.probes.Forget(old.pool, old.conf.Name)
+		}
+	}
+}
+
+// find returns v's entry for b, nil if it has none.
+func (v *version) find(b *balancer.Backend) *backend {
+	for _, mine := range v.backends {
+		if mine.Backend == b {
+			return mine
+		}
+	}
+	return nil
 }
 
 // A target is a backend as its health check sees it.
@@ -71,28 +137,49 @@ func (t *target) SetUp(up bool) {
 	}
 }
 
-// checker returns the health check of b, nil if there is to be none.
-func (a *App) checker(b *backend) *health.Checker {
-	h := b.heal
+// checker returns the health check of b.
+func (a *App) checker(b *backend, probe health.Probe, fresh bool) *health.Checker {
 	t := &target{Backend: b.Backend}
-	if h.OnDown == "lose" {
+	if b.health.OnDown == "lose" {
 		t.lose = func() {
 			a.onLoops(func(w *worker) { w.sessions.Lose(b.Backend) })
 		}
 	}
-	c := &health.Checker{
-		Target: t, Interval: h.Interval, FastInterval: h.FastInterval, Timeout: h.Timeout,
-		Rise: h.Rise, Fall: h.Fall, Up: b.Healthy(), Fresh: !b.kept,
+	h := b.health
+	return &health.Checker{
+		Probe: probe, Target: t, Interval: h.Interval, FastInterval: h.FastInterval, Timeout: h.Timeout,
+		Rise: h.Rise, Fall: h.Fall, Up: b.Healthy(), Fresh: fresh,
 		Metrics: a.probes.Backend(b.pool, b.conf.Name),
 		Log:     a.log.Named("health").With("pool", b.pool, "backend", b.conf.Name, "address", b.conf.Address),
 	}
-	switch h.Probe {
+}
+
+var errNoAddress = errors.New("its name has no address")
+
+// probe returns how b is probed, nil if it isn't. A probe goes where sessions
+// go: to the one address that the backend has at the time, and not to another
+// of its name's that might answer better.
+func (b *backend) probe() health.Probe {
+	var probe health.Probe
+	switch b.health.Probe {
 	case "agi":
-		c.Probe = health.AGI(health.AGIOptions{Address: b.conf.Address, Script: h.Script, Expect: h.Expect})
+		probe = health.AGI(health.AGIOptions{
+			Address: b.conf.Address, Script: b.health.Script, Expect: b.health.Expect,
+			Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, network, b.Addr().String())
+			},
+		})
 	case "tcp":
-		c.Probe = health.TCP(b.conf.Address)
+		probe = func(ctx context.Context, report func(health.Stage)) error {
+			return health.TCP(b.Addr().String())(ctx, report)
+		}
 	default:
 		return nil
 	}
-	return c
+	return func(ctx context.Context, report func(health.Stage)) error {
+		if !b.Addr().IsValid() {
+			return &health.Error{Reason: health.Unreachable, Err: errNoAddress}
+		}
+		return probe(ctx, report)
+	}
 }
