@@ -164,15 +164,16 @@ func (c *Conn) proceed() {
 
 // event takes what the kernel told of the connection.
 func (c *Conn) event(e event) {
+	c.readable = c.readable || e.readable || e.ended
+	c.ended = c.ended || e.ended
+	c.broken = c.broken || e.failed
 	if c.lost || c.connecting && !c.connected(e) {
 		return
 	}
-	c.ended = c.ended || e.ended
-	c.broken = c.broken || e.failed
 	switch {
 	case c.eof:
 		c.afterEnd()
-	case e.readable || e.ended:
+	case c.readable:
 		c.read()
 	}
 	if e.writable && c.fd != noFD && len(c.out) > 0 {

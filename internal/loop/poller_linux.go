@@ -8,15 +8,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An event is what the kernel tells of one descriptor.
-type event struct {
-	id       uint64
-	readable bool
-	writable bool
-	ended    bool // the peer's side, or both, have come to an end
-	failed   bool // the socket has an error
-}
-
 // A poller waits for events by epoll: edge-triggered for connections, of which
 // every change is told once, so that nothing has to be asked for again.
 type poller struct {

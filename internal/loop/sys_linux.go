@@ -3,8 +3,6 @@ package loop
 import (
 	"encoding/binary"
 	"net/netip"
-	"syscall"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -30,15 +28,8 @@ func transfer(call uintptr, fd int, p []byte) (int, error) {
 	}
 }
 
-func wouldBlock(err error) bool { return err == unix.EAGAIN }
-
-func outOfDescriptors(err error) bool {
-	return err == unix.EMFILE || err == unix.ENFILE || err == unix.ENOBUFS || err == unix.ENOMEM
-}
-
-func closeFD(fd int)                { unix.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0) }
-func shutdownWrite(fd int)          { unix.RawSyscall(unix.SYS_SHUTDOWN, uintptr(fd), unix.SHUT_WR, 0) }
-func duplicate(fd int) (int, error) { return unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0) }
+func closeFD(fd int)       { unix.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0) }
+func shutdownWrite(fd int) { unix.RawSyscall(unix.SYS_SHUTDOWN, uintptr(fd), unix.SHUT_WR, 0) }
 
 func quickAck(fd int) {
 	// Without it an answer is 40 ms late, no more; so the error doesn't matter.
@@ -47,69 +38,19 @@ func quickAck(fd int) {
 
 func unacked(fd int) (int, error) { return unix.IoctlGetInt(fd, unix.SIOCOUTQ) }
 
-// openSpare opens a descriptor to give up when there is no other.
-func openSpare() int {
-	fd, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return noFD
-	}
-	return fd
-}
-
-// socketError takes the socket's pending error, nil if there is none.
-func socketError(fd int) error {
-	n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
-	if err != nil {
-		return err
-	}
-	if n != 0 {
-		return syscall.Errno(n)
-	}
-	return nil
-}
-
 // setSessionOptions sets what both sides of a session need. Asterisk sets
 // nothing on its side, so a peer that is gone is found by these alone.
 func setSessionOptions(fd int, o *Options) error {
-	for _, opt := range [...]struct{ level, name, value int }{
-		{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
-		{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
-		{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, seconds(o.KeepIdle)},
-		{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, seconds(o.KeepInterval)},
-		{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(o.UserTimeout.Milliseconds())},
-	} {
-		if err := unix.SetsockoptInt(fd, opt.level, opt.name, opt.value); err != nil {
-			return err
-		}
-	}
-	return nil
+	return setOptions(fd,
+		socketOption{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
+		socketOption{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
+		socketOption{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, seconds(o.KeepIdle)},
+		socketOption{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, seconds(o.KeepInterval)},
+		socketOption{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(o.UserTimeout.Milliseconds())})
 }
 
-func seconds(d time.Duration) int { return max(1, int(d.Seconds())) }
-
-// connectSocket opens a socket and begins to connect it.
-func connectSocket(addr netip.AddrPort, o *Options) (int, error) {
-	family, sa := sockaddr(addr)
-	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return noFD, err
-	}
-	if err := setSessionOptions(fd, o); err != nil {
-		closeFD(fd)
-		return noFD, err
-	}
-	if err := unix.Connect(fd, sa); err != nil && err != unix.EINPROGRESS {
-		closeFD(fd)
-		return noFD, err
-	}
-	return fd, nil
-}
-
-func sockaddr(addr netip.AddrPort) (family int, sa unix.Sockaddr) {
-	if ip := addr.Addr().Unmap(); ip.Is4() {
-		return unix.AF_INET, &unix.SockaddrInet4{Port: int(addr.Port()), Addr: ip.As4()}
-	}
-	return unix.AF_INET6, &unix.SockaddrInet6{Port: int(addr.Port()), Addr: addr.Addr().As16(), ZoneId: zone(addr.Addr())}
+func openSocket(family int) (int, error) {
+	return unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 }
 
 // acceptSocket takes the next connection of a listener.
