@@ -40,6 +40,12 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
+	// A backend that a reload has removed is seen until its last session has
+	// ended. One of the same name may have taken its place meanwhile.
+	sessions := make(map[[2]string]int)
+	for _, r := range c.server.draining() {
+		sessions[[2]string{r.pool, r.backend.Name()}] += r.backend.Sessions()
+	}
 	for _, p := range c.server.Table().Pools {
 		for _, b := range p.backends.Backends() {
 			is := b.State()
@@ -47,8 +53,11 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 			for st := range balancer.State(balancer.NumStates) {
 				gauge(c.state, number(st == is), p.name, b.Name(), st.String())
 			}
-			gauge(c.active, float64(b.Sessions()), p.name, b.Name())
+			sessions[[2]string{p.name, b.Name()}] += b.Sessions()
 		}
+	}
+	for label, n := range sessions {
+		gauge(c.active, float64(n), label[0], label[1])
 	}
 }
 

@@ -174,10 +174,11 @@ func (s *Session) record() *Record {
 func (s *Server) ended(r *Record) {
 	s.opts.Metrics.ended(r)
 	args := [...]any{
-		"outcome", r.Outcome, "pool", r.Pool, "backend", r.Backend, "script", r.Script,
-		"client", r.Client, "uniqueid", r.UniqueID, "channel", r.Channel, "attempts", r.Attempts,
-		"commands", r.Commands, "dispatch", r.Dispatch, "duration", r.Duration, "bytes", r.Bytes,
-		"error", r.Err,
+		// As strings: in JSON hclog would write numbers and structs.
+		"outcome", r.Outcome.String(), "pool", r.Pool, "backend", r.Backend, "script", r.Script,
+		"client", r.Client.String(), "uniqueid", r.UniqueID, "channel", r.Channel, "attempts", r.Attempts,
+		"commands", r.Commands, "dispatch", r.Dispatch.Round(time.Microsecond).String(),
+		"duration", r.Duration.Round(time.Microsecond).String(), "bytes", r.Bytes, "error", r.Err,
 	}
 	if r.Err == nil {
 		s.opts.Log.Info("session ended", args[:len(args)-2]...)

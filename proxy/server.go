@@ -3,6 +3,7 @@ package proxy
 import (
 	"net/netip"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,6 +25,16 @@ type Server struct {
 	opts     Options
 	table    atomic.Pointer[Table]
 	sessions atomic.Int64
+
+	mu      sync.Mutex
+	retired []retired
+}
+
+// retired is a backend that no table has any more, while sessions are under way
+// on it.
+type retired struct {
+	pool    string
+	backend *balancer.Backend
 }
 
 // NewServer returns a server that knows no pool yet.
@@ -41,7 +52,29 @@ func NewServer(o Options) *Server {
 
 // Swap publishes t for the sessions to come, and returns the table before it.
 // Sessions under way keep the one that they began with.
-func (s *Server) Swap(t *Table) *Table { return s.table.Swap(t) }
+func (s *Server) Swap(t *Table) *Table {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := s.table.Swap(t)
+	for _, p := range before.Pools {
+		for _, b := range p.backends.Backends() {
+			if !t.has(b) {
+				s.retired = append(s.retired, retired{p.name, b})
+			}
+		}
+	}
+	return before
+}
+
+// draining returns the backends without a table that still have sessions.
+func (s *Server) draining() []retired {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.retired = slices.DeleteFunc(s.retired, func(r retired) bool {
+		return r.backend.Sessions() == 0 || s.table.Load().has(r.backend)
+	})
+	return slices.Clone(s.retired)
+}
 
 // Table returns the table that sessions get now.
 func (s *Server) Table() *Table { return s.table.Load() }

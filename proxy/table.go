@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"slices"
 	"time"
 
 	"agiproxy/balancer"
@@ -76,4 +77,9 @@ func (t *Table) pool(name string) *Pool {
 		}
 	}
 	return nil
+}
+
+// has reports whether b is in one of the table's pools.
+func (t *Table) has(b *balancer.Backend) bool {
+	return slices.ContainsFunc(t.Pools, func(p *Pool) bool { return slices.Contains(p.backends.Backends(), b) })
 }
