@@ -19,7 +19,14 @@ import (
 type Options struct {
 	Registry *prometheus.Registry
 	Ready    func() error // nil when calls can be served, else why not; safe for concurrent use
-	Log      hclog.Logger
+	Log      hclog.Logger // nil: nothing is logged
+}
+
+func (o Options) withDefaults() Options {
+	if o.Log == nil {
+		o.Log = hclog.NewNullLogger()
+	}
+	return o
 }
 
 // A Server answers on the admin port.
@@ -29,8 +36,10 @@ type Server struct {
 	log      hclog.Logger
 }
 
-// Listen opens the port; the address may leave the choice to the system.
+// Listen opens the port; the address may leave the choice to the system. Close
+// closes it, whether Serve was called or not.
 func Listen(ctx context.Context, address string, o Options) (*Server, error) {
+	o = o.withDefaults()
 	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
@@ -64,14 +73,17 @@ func (s *Server) Close() {
 	if s.http.Shutdown(ctx) != nil {
 		s.http.Close()
 	}
+	s.listener.Close() // which Shutdown knows of only once Serve has begun
 }
 
 // Handler returns the admin port's pages:
 //
+//	GET /           links to the others
 //	GET /metrics    for Prometheus
 //	GET /-/healthy  200 as long as the process answers
 //	GET /-/ready    200 when calls can be served, else 503 and why not
 func Handler(o Options) http.Handler {
+	o = o.withDefaults()
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(o.Registry, promhttp.HandlerOpts{
 		Registry: o.Registry,

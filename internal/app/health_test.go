@@ -189,17 +189,19 @@ func TestBackendByName(t *testing.T) {
 	}
 	for _, probe := range []string{"agi", "tcp"} {
 		t.Run(probe, func(t *testing.T) {
-			known.Store(false)
+			known.Store(probe == "tcp")
 			settings := strings.Replace(quick, "{", "{probe: "+probe+", ", 1)
 			address := fmt.Sprintf(`{name: ivr1, address: "ivr1.example.invalid:%d"}`, s.Addr().Port())
 			p := serve(t, file(settings, address), func(o *Options) { o.Lookup = lookup })
-			p.log.want("name has no address")
-			place(t, p.addr(0), "menu").wantFailure("NOBACKEND")
-			eventually(t, "a probe without an address", func() bool {
-				n, _ := p.series("agiproxy_probe_failures_total", "ivr1", "ivr", "unreachable")
-				return n > 0
-			})
-			known.Store(true)
+			if !known.Load() {
+				p.log.want("name has no address")
+				place(t, p.addr(0), "menu").wantFailure("NOBACKEND")
+				eventually(t, "a probe without an address", func() bool {
+					n, _ := p.series("agiproxy_probe_failures_total", "ivr1", "ivr", "unreachable")
+					return n > 0
+				})
+				known.Store(true)
+			}
 			p.state("ivr1", "up")
 			place(t, p.addr(0), "menu").wantServed("ivr1")
 		})

@@ -150,7 +150,8 @@ func TestReloadDrainsARemovedBackend(t *testing.T) {
 	if n := one.read(&one.begun) - begun; n != 0 {
 		t.Errorf("%d calls on a removed backend", n)
 	}
-	for _, name := range []string{"agiproxy_backend_up", "agiproxy_sessions_active", "agiproxy_probe_duration_seconds"} {
+	p.wantSeries(1, "agiproxy_sessions_active", "ivr1", "ivr") // the drain can be watched
+	for _, name := range []string{"agiproxy_backend_up", "agiproxy_probe_duration_seconds"} {
 		if v, ok := p.series(name, "ivr1", "ivr"); ok {
 			t.Errorf("%s of the removed backend is still there: %v", name, v)
 		}
@@ -168,6 +169,9 @@ func TestReloadDrainsARemovedBackend(t *testing.T) {
 	one.release()
 	held.wantServed("ivr1")
 	p.wantOutcomes(map[string]uint64{"completed": 11})
+	if v, ok := p.series("agiproxy_sessions_active", "ivr1", "ivr"); ok {
+		t.Errorf("agiproxy_sessions_active of the removed backend after its last session: %v; want no series", v)
+	}
 }
 
 func TestReloadChangesListeners(t *testing.T) {
