@@ -1,5 +1,7 @@
 package agi
 
+import "bytes"
+
 // A Command is one of AGI's own commands; arguments are not part of it. The
 // zero value is [Other].
 type Command uint8
@@ -9,25 +11,7 @@ const Other Command = 0
 
 // NumCommands is how many values Command has, Other included: a table that is
 // indexed by commands has this length.
-const NumCommands = 49
-
-// commandNames is the table "commands" of Asterisk's res/res_agi.c and the words
-// that its modules add.
-var commandNames = [NumCommands]string{
-	Other: "other",
-	1:     "ANSWER", 2: "ASYNCAGI BREAK", 3: "CHANNEL STATUS", 4: "CONTROL STREAM FILE",
-	5: "DATABASE DEL", 6: "DATABASE DELTREE", 7: "DATABASE GET", 8: "DATABASE PUT",
-	9: "EXEC", 10: "GET DATA", 11: "GET FULL VARIABLE", 12: "GET OPTION", 13: "GET VARIABLE",
-	14: "GOSUB", 15: "HANGUP", 16: "NOOP", 17: "RECEIVE CHAR", 18: "RECEIVE TEXT",
-	19: "RECORD FILE", 20: "SAY ALPHA", 21: "SAY DATE", 22: "SAY DATETIME", 23: "SAY DIGITS",
-	24: "SAY NUMBER", 25: "SAY PHONETIC", 26: "SAY TIME", 27: "SEND IMAGE", 28: "SEND TEXT",
-	29: "SET AUTOHANGUP", 30: "SET CALLERID", 31: "SET CONTEXT", 32: "SET EXTENSION",
-	33: "SET MUSIC", 34: "SET PRIORITY", 35: "SET VARIABLE", 36: "SPEECH ACTIVATE GRAMMAR",
-	37: "SPEECH CREATE", 38: "SPEECH DEACTIVATE GRAMMAR", 39: "SPEECH DESTROY",
-	40: "SPEECH LOAD GRAMMAR", 41: "SPEECH RECOGNIZE", 42: "SPEECH SET", 43: "SPEECH START",
-	44: "SPEECH UNLOAD GRAMMAR", 45: "STREAM FILE", 46: "TDD MODE", 47: "VERBOSE",
-	48: "WAIT FOR DIGIT",
-}
+const NumCommands = len(commandNames)
 
 // The commands that somebody in between has to know apart.
 const (
@@ -38,8 +22,30 @@ const (
 	getVariable     Command = 13
 	hangup          Command = 15
 	receiveText     Command = 18
-	streamFile      Command = 45
+	streamFile      Command = 44
 )
+
+// commandNames is the table "commands" of Asterisk's res/res_agi.c in the order
+// of the alphabet, with GOSUB, which apps/app_stack.c adds (Asterisk 22.10). No
+// command begins with the words of another.
+var commandNames = [...]string{
+	Other: "other",
+
+	"ANSWER", "ASYNCAGI BREAK", "CHANNEL STATUS", "CONTROL STREAM FILE",
+	"DATABASE DEL", "DATABASE DELTREE", databaseGet: "DATABASE GET", "DATABASE PUT",
+	"EXEC",
+	getData: "GET DATA", getFullVariable: "GET FULL VARIABLE", getOption: "GET OPTION",
+	getVariable: "GET VARIABLE",
+	"GOSUB", hangup: "HANGUP", "NOOP",
+	"RECEIVE CHAR", receiveText: "RECEIVE TEXT", "RECORD FILE",
+	"SAY ALPHA", "SAY DATE", "SAY DATETIME", "SAY DIGITS", "SAY NUMBER", "SAY PHONETIC", "SAY TIME",
+	"SEND IMAGE", "SEND TEXT",
+	"SET AUTOHANGUP", "SET CALLERID", "SET CONTEXT", "SET EXTENSION", "SET MUSIC", "SET PRIORITY",
+	"SET VARIABLE",
+	"SPEECH ACTIVATE GRAMMAR", "SPEECH CREATE", "SPEECH DEACTIVATE GRAMMAR", "SPEECH DESTROY",
+	"SPEECH LOAD GRAMMAR", "SPEECH RECOGNIZE", "SPEECH SET", "SPEECH UNLOAD GRAMMAR",
+	streamFile: "STREAM FILE", "TDD MODE", "VERBOSE", "WAIT FOR DIGIT",
+}
 
 // String returns the command as Asterisk documents it, in capitals, or "other".
 func (c Command) String() string { return commandNames[c] }
@@ -61,24 +67,28 @@ func (c Command) answersText() bool {
 	return false
 }
 
-// ParseCommand returns the command that line begins with. Asterisk takes
-// commands in any case and with any number of blanks between the words; of
-// commands that begin alike the longest counts.
+// ParseCommand returns the command that line begins with, which may have a line
+// feed at its end. Asterisk takes commands in any case and with any number of
+// blanks before and between the words. A carriage return is part of a word, so
+// NOOP and one is no command. (Words in quotes are not looked into: to
+// Asterisk they are words as well, but no server writes commands like that.)
+//
+// Source: parse_args and find_command in Asterisk's res/res_agi.c.
 func ParseCommand(line []byte) Command {
-	best := Other
-	for c := Command(1); c < NumCommands; c++ {
-		name := commandNames[c]
-		if len(line) < len(name) || line[0]&^0x20 != name[0] {
-			continue
-		}
-		if beginsWith(line, name) && (best == Other || len(name) > len(commandNames[best])) {
-			best = c
+	line = bytes.TrimLeft(bytes.TrimSuffix(line, []byte("\n")), " \t")
+	if len(line) == 0 {
+		return Other
+	}
+	first := upper(line[0])
+	for i, name := range commandNames[1:] {
+		if first == name[0] && beginsWith(line, name) {
+			return Command(i + 1)
 		}
 	}
-	return best
+	return Other
 }
 
-// beginsWith reports whether line begins with the words of name.
+// beginsWith reports whether the first words of line are those of name.
 func beginsWith(line []byte, name string) bool {
 	i := 0
 	for j := range len(name) {
@@ -96,7 +106,7 @@ func beginsWith(line []byte, name string) bool {
 		}
 		i++
 	}
-	return i >= len(line) || blank(line[i]) || line[i] == '\n' || line[i] == '\r'
+	return i >= len(line) || blank(line[i])
 }
 
 func blank(c byte) bool { return c == ' ' || c == '\t' }

@@ -21,11 +21,13 @@ const maxPending = 8
 //
 // What it rests on (res_agi.c, and measured with Asterisk 22.10): commands are
 // answered in order; a reply is a line that begins with three digits and a
-// blank; a reply of several lines has a hyphen instead of the blank in its
-// first line and ends with a line that begins with the same digits and a blank;
-// the text of a value may hold line breaks, and ends with a parenthesis at the
-// end of a line; a line HANGUP stands between replies; STREAM FILE, GET DATA
-// and GET OPTION are dropped unanswered when another command arrives.
+// blank, but a command's usage begins with 520 and a hyphen and ends with a line
+// that begins with 520 and a blank; the text of a value may hold line breaks,
+// and ends with a parenthesis at the end of a line; a line HANGUP stands between
+// replies; STREAM FILE, GET DATA and GET OPTION stop without a reply if another
+// command arrives while they run. (Not if that came with them in one segment: it
+// is in a buffer then that Asterisk doesn't watch, and waits there for a further
+// byte. A dialogue is not shown segments; it takes the pair as an interruption.)
 type Dialogue struct {
 	pending  [maxPending]Command // those of n that are remembered, the oldest first
 	n        uint32              // commands that wait for their replies
@@ -34,7 +36,7 @@ type Dialogue struct {
 	prefix   [16]byte // how Asterisk's line under way begins
 	last     byte     // how it ends so far, carriage returns apart
 	hungUp   bool
-	asked    bool // the script itself asked for the hangup
+	asked    bool // the script itself asked for the end
 	commands uint32
 }
 
@@ -58,8 +60,9 @@ func (d *Dialogue) Turn() Turn {
 // HungUp reports whether Asterisk has said HANGUP.
 func (d *Dialogue) HungUp() bool { return d.hungUp }
 
-// HangupAsked reports whether the script itself sent the command HANGUP, so
-// that Asterisk's HANGUP tells of no caller who left.
+// HangupAsked reports whether the script itself ended the call with the command
+// HANGUP, or the session with the line failure, before Asterisk said HANGUP: then
+// that tells of no caller who left.
 func (d *Dialogue) HangupAsked() bool { return d.asked }
 
 // Commands returns how many commands the backend has sent.
@@ -73,19 +76,34 @@ func (d *Dialogue) Pending() (Command, bool) { return d.pending[0], d.n > 0 }
 func (d *Dialogue) MidReply() bool { return d.prefixN > 0 || d.reply != between }
 
 // Command is shown a whole line that goes to Asterisk, with or without its line
-// feed, and returns the command in it.
+// feed, and returns the command in it. The line failure is none: it is the last
+// that Asterisk reads, and gets no reply.
 func (d *Dialogue) Command(line []byte) Command {
-	c := ParseCommand(line)
-	d.commands++
-	d.asked = d.asked || c == hangup
-	if 0 < d.n && d.n <= maxPending && d.pending[d.n-1].unansweredWhenInterrupted() {
-		d.n--
+	if d.n == 1 && d.pending[0].unansweredWhenInterrupted() {
+		d.n = 0
 	}
+	c := ParseCommand(line)
+	failed := isFailure(line)
+	if (failed || c == hangup) && !d.hungUp {
+		d.asked = true
+	}
+	if failed {
+		return Other
+	}
+	d.commands++
 	if d.n < maxPending {
 		d.pending[d.n] = c
 	}
 	d.n++
 	return c
+}
+
+// isFailure reports whether Asterisk ends the session with FAILURE at that line.
+// It looks for the word's letters only, before it looks for a command (run_agi in
+// res_agi.c).
+func isFailure(line []byte) bool {
+	const word = "failure"
+	return len(line) >= len(word) && bytes.EqualFold(line[:len(word)], []byte(word))
 }
 
 // Replies is shown the next bytes from Asterisk, cut anywhere, and returns how
@@ -133,11 +151,11 @@ func (d *Dialogue) endLine() bool {
 			d.hungUp = true
 			return false
 		}
-		if len(line) < 4 || !digits(line[:3]) {
+		if d.n > 0 && bytes.HasPrefix(line, []byte("520-")) {
+			d.reply = inUsage
 			return false
 		}
-		if line[3] == '-' {
-			d.reply = inUsage
+		if len(line) < 4 || !digits(line[:3]) || line[3] != ' ' {
 			return false
 		}
 		if d.n > 0 && d.pending[0].answersText() && bytes.HasPrefix(line, []byte("200 result=1 (")) && last != ')' {

@@ -3,6 +3,7 @@ package agi
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -23,14 +24,19 @@ type Environment struct {
 	Args       []string
 }
 
+// maxArgs is how many arguments Asterisk passes on: the last takes the rest with
+// their commas (MAX_ARGS in res_agi.c).
+const maxArgs = 127
+
 // AppendTo appends the header of e to dst, in Asterisk's order and to the empty
-// line. Line breaks in values are replaced by blanks: nothing here forges
-// fields.
+// line. Line breaks and NUL bytes in values are replaced by blanks: nothing here
+// forges fields, and any [Header] with the room takes it.
 //
 // Source: launch_netscript and setup_env in Asterisk's res/res_agi.c.
 func (e *Environment) AppendTo(dst []byte) []byte {
+	harmless := strings.NewReplacer("\n", " ", "\r", " ", "\x00", " ")
 	field := func(name, value string) {
-		dst = fmt.Appendf(dst, "agi_%s: %s\n", name, strings.NewReplacer("\n", " ", "\r", " ").Replace(value))
+		dst = fmt.Appendf(dst, "agi_%s: %s\n", name, harmless.Replace(value))
 	}
 	host := cmp.Or(e.Host, "localhost")
 	field("network", "yes")
@@ -59,7 +65,11 @@ func (e *Environment) AppendTo(dst []byte) []byte {
 	field("enhanced", "0.0")
 	field("accountcode", "")
 	field("threadid", "0")
-	for i, arg := range e.Args {
+	args := e.Args
+	if len(args) > maxArgs {
+		args = append(slices.Clone(args[:maxArgs-1]), strings.Join(args[maxArgs-1:], ","))
+	}
+	for i, arg := range args {
 		field(fmt.Sprintf("arg_%d", i+1), arg)
 	}
 	return append(dst, '\n')

@@ -34,8 +34,11 @@ func (e *HeaderError) Unwrap() error { return e.Err }
 //
 // Nothing in a header is escaped: a line break in a caller's name or in an
 // argument forges further fields, or an early end. So of a field that comes
-// twice the first counts, since Asterisk writes its own fields before those
-// that a caller can reach.
+// twice the first counts, and agi_network_script, which is missing where the URL
+// names no script, counts only before agi_request. Nobody but Asterisk can then
+// say anything in the fields that it writes before the caller's: all up to
+// agi_version. Behind agi_callerid nothing is certain; the dialplan has to clean
+// CALLERID(name) where that matters.
 //
 // Source: setup_env in Asterisk's res/res_agi.c.
 type Header struct {
@@ -60,13 +63,18 @@ func (h *Header) Feed(p []byte) (n int, err error) {
 		if !whole {
 			end = len(p) - n
 		}
-		if len(h.buf)+end > h.max {
-			return n, &HeaderError{h.lines + 1, ErrHeaderTooLarge}
+		room := h.max - len(h.buf)
+		tooLarge := end > room
+		if tooLarge {
+			end, whole = room, false
 		}
 		h.buf = append(h.buf, p[n:n+end]...)
 		n += end
 		if err := h.check(whole); err != nil {
 			return n, err
+		}
+		if tooLarge {
+			return n, &HeaderError{h.lines + 1, ErrHeaderTooLarge}
 		}
 	}
 	return n, nil
@@ -86,7 +94,7 @@ func (h *Header) check(whole bool) error {
 	line = trimEOL(line)
 	h.start = len(h.buf)
 	switch {
-	case len(line) == 0 && h.lines > 1:
+	case len(line) == 0: // not the first, which begins with agi_
 		h.done = true
 	case h.lines > MaxHeaderLines:
 		return &HeaderError{h.lines, ErrTooManyLines}
@@ -106,7 +114,8 @@ func (h *Header) Len() int { return len(h.buf) }
 func (h *Header) Bytes() []byte { return h.buf }
 
 // Field returns the value of the first field of that name, without the blank
-// after the colon; nil if there is none. The result points into the header.
+// after the colon; nil if there is none. The name's case matters. The result
+// points into the header.
 func (h *Header) Field(name string) []byte {
 	for rest := h.buf; len(rest) > 0; {
 		var line []byte
@@ -115,6 +124,9 @@ func (h *Header) Field(name string) []byte {
 		if ok && string(key) == name {
 			value = bytes.TrimPrefix(trimEOL(value), []byte(" "))
 			return value[:len(value):len(value)]
+		}
+		if string(key) == "agi_request" && name == "agi_network_script" {
+			return nil // what follows a caller may have forged
 		}
 	}
 	return nil

@@ -8,13 +8,14 @@ type Lines struct {
 	rest []byte // the line under way
 }
 
-// maxKept is how much of a line Lines keeps; what is longer is cut. Replies
-// that anybody waits for are short.
+// maxKept is how much of a line Lines keeps. Replies that anybody waits for are
+// short.
 const maxKept = 1024
 
 // Feed takes the next bytes and calls each for every line that they complete,
 // without its line end, until each returns false; what follows that line is
-// dropped. The line is valid during the call only.
+// dropped. Of a long line there is the first KiB. The line is valid during the
+// call only.
 func (l *Lines) Feed(p []byte, each func(line []byte) bool) {
 	for len(p) > 0 {
 		part, rest, whole := bytes.Cut(p, []byte("\n"))
