@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -131,6 +132,10 @@ func TestCloseIsBounded(t *testing.T) {
 	<-done
 	if took := time.Since(began); took > 3*time.Second {
 		t.Errorf("Close took %v; want about a second", took)
+	}
+	c.SetReadDeadline(time.Now().Add(2 * time.Second)) // before ReadHeaderTimeout closes it anyway
+	if _, err := io.Copy(io.Discard, c); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("the client's connection is open after Close")
 	}
 }
 
