@@ -57,9 +57,10 @@ type conn struct {
 	partial    []byte // what has come of a line, or of the environment; nearly always none
 }
 
-// New opens the servers' listening socket. Every loopback address leads to it,
-// so there are as many servers as addresses are used.
-func New() (*Generator, error) {
+// New opens the servers' listening socket at that port; 0: one that the system
+// chooses. Every loopback address leads to it, so there are as many servers as
+// addresses are used.
+func New(port uint16) (*Generator, error) {
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("open epoll: %w", err)
@@ -74,7 +75,7 @@ func New() (*Generator, error) {
 		g.free = append(g.free, maxSlots-1-slot)
 		g.sessions[slot] = session{slot: slot, caller: noFD, server: noFD}
 	}
-	if g.listener, g.port, err = listen(); err != nil {
+	if g.listener, g.port, err = listen(port); err != nil {
 		unix.Close(epoll)
 		return nil, err
 	}

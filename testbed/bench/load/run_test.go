@@ -17,7 +17,7 @@ func generator(t *testing.T) *Generator {
 	t.Helper()
 	runtime.LockOSThread()
 	t.Cleanup(runtime.UnlockOSThread)
-	g, err := New()
+	g, err := New(0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -64,16 +64,19 @@ func rawAddress(a netip.AddrPort) unix.RawSockaddrInet4 {
 	return unix.RawSockaddrInet4{Family: unix.AF_INET, Port: port<<8 | port>>8, Addr: a.Addr().As4()}
 }
 
-// listen opens a listening socket on every address, at a port that the system
-// chooses.
-func listen() (fd int32, port uint16, err error) {
+// listen opens a listening socket on every address; port 0 is one that the
+// system chooses.
+func listen(at uint16) (fd int32, port uint16, err error) {
 	n, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return -1, 0, fmt.Errorf("open listener: %w", err)
 	}
 	// Accepted connections inherit it.
 	if err = unix.SetsockoptInt(n, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err == nil {
-		err = unix.Bind(n, &unix.SockaddrInet4{})
+		err = unix.SetsockoptInt(n, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+	}
+	if err == nil {
+		err = unix.Bind(n, &unix.SockaddrInet4{Port: int(at)})
 	}
 	if err == nil {
 		err = unix.Listen(n, 4096)
