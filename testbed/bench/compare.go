@@ -171,6 +171,9 @@ func chooseScenarios(expression string, short bool) ([]scenario, error) {
 // run measures everything.
 func (c *comparison) run(ctx context.Context) (*Results, error) {
 	runtime.LockOSThread() // which the proxies' lives hang on, and the pinning
+	if err := loopbackUp(); err != nil {
+		return nil, err
+	}
 	defer debug.SetGCPercent(debug.SetGCPercent(1000))
 	var err error
 	if c.g, err = load.New(0); err != nil {

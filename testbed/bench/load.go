@@ -25,6 +25,7 @@ func loadCommand(ctx context.Context, args []string, stdout, stderr io.Writer) e
 		target = flags.String("target", "", "where the callers connect, `127.0.0.1:4577`; none: the servers, without a proxy")
 		mode   = flags.String("mode", string(load.Setup), "setup, saturated, open, idle or churn")
 	)
+	settle := flags.Duration("settle", 0, "servers answer for so long before the first caller connects, so that a proxy that was there before finds them")
 	flags.IntVar(&plan.Sessions, "sessions", 100, "at one time")
 	flags.IntVar(&plan.Beside, "beside", 0, "idle sessions held besides (saturated, open)")
 	flags.IntVar(&plan.From, "from", 1, "fewest commands of a session (churn)")
@@ -56,6 +57,7 @@ func loadCommand(ctx context.Context, args []string, stdout, stderr io.Writer) e
 			return fmt.Errorf("-target: %w", err)
 		}
 	}
+	g.Serve(*settle, func() bool { return false })
 	plan.End = ctx.Err
 	result, err := g.Run(plan)
 	if err != nil {

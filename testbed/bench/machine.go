@@ -22,7 +22,9 @@ type Machine struct {
 	System     string  `json:"system"`
 	Virtual    bool    `json:"virtual"`
 	Go         string  `json:"go"`
-	Load       float64 `json:"load"` // average, before it began
+	Load       float64 `json:"load"`       // average, before it began
+	Tracked    bool    `json:"tracked"`    // a firewall follows loopback connections, which costs everybody
+	Congestion string  `json:"congestion"` // control of TCP
 }
 
 // thisMachine says what is known of this one; what can't be found out stays
@@ -33,6 +35,8 @@ func thisMachine() Machine {
 	if unix.Uname(&u) == nil {
 		m.Kernel = unix.ByteSliceToString(u.Release[:])
 	}
+	m.Tracked = strings.TrimSpace(contents("/proc/sys/net/netfilter/nf_conntrack_count")) > "0"
+	m.Congestion = strings.TrimSpace(contents("/proc/sys/net/ipv4/tcp_congestion_control"))
 	cpu := contents("/proc/cpuinfo")
 	m.Processor = after(cpu, "model name\t: ")
 	m.Virtual = strings.Contains(after(cpu, "flags\t\t: "), " hypervisor")

@@ -4,9 +4,12 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/netip"
+
+	"golang.org/x/sys/unix"
 )
 
 // Ports for proxies are below those that the system gives to connections, of
@@ -37,4 +40,26 @@ func listens(at netip.AddrPort) bool {
 	}
 	c.Close()
 	return true
+}
+
+// loopbackUp brings the loopback interface up, which in a new network namespace
+// is down.
+func loopbackUp() error {
+	if lo, err := net.InterfaceByName("lo"); err == nil && lo.Flags&net.FlagUp != 0 {
+		return nil
+	}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	request, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	request.SetUint16(unix.IFF_UP)
+	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, request); err != nil {
+		return fmt.Errorf("bring the loopback interface up: %w", err)
+	}
+	return nil
 }

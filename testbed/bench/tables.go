@@ -231,8 +231,12 @@ func (r *Results) machine() string {
 	if m.Virtual {
 		kind = " of a virtual machine"
 	}
-	fmt.Fprintf(&w, "Measured on %s: %s, %d processors%s, %s, %s, kernel %s; load average %.1f before.\n",
-		r.Started.Format(time.DateOnly), m.Processor, m.Processors, kind, m.Memory, m.System, m.Kernel, m.Load)
+	firewall := ""
+	if m.Tracked {
+		firewall = ", a firewall following each connection"
+	}
+	fmt.Fprintf(&w, "Measured on %s: %s, %d processors%s, %s, %s, kernel %s, TCP %s over loopback%s; load average %.1f before.\n",
+		r.Started.Format(time.DateOnly), m.Processor, m.Processors, kind, m.Memory, m.System, m.Kernel, m.Congestion, firewall, m.Load)
 	fmt.Fprintf(&w, "%d rounds, interleaved, each with a window of %v after %v of warming up: medians, (least to most), and ratios as medians of the rounds' own ratios to HAProxy's best configuration. It took %v.\n\n",
 		r.Rounds, r.Duration, r.Warmup, r.Took.Round(time.Second))
 	var rows [][]string
