@@ -1,0 +1,87 @@
+package proxy
+
+import (
+	"testing"
+	"unsafe"
+
+	"agiproxy/internal/loop"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// mostSession is the most that a session may take while it relays, its two
+// connections included: what ten thousand idle calls cost.
+const mostSession = 1 << 10
+
+func TestSessionIsSmall(t *testing.T) {
+	session, conn := unsafe.Sizeof(Session{}), unsafe.Sizeof(loop.Conn{})
+	t.Logf("a session takes %d bytes, a connection %d: %d together", session, conn, session+2*conn)
+	if session+2*conn > mostSession {
+		t.Errorf("a session takes %d bytes, and its connections 2 × %d; want at most %d together", session, conn, mostSession)
+	}
+}
+
+// A session that relays keeps nothing of its dispatch: neither the header nor
+// what may have followed it.
+func TestRelayKeepsNoHeader(t *testing.T) {
+	s := newStage(Options{}, limits())
+	s.establish(plainHeader)
+	x := s.worker.sessions.first
+	if x.state != relaying || x.header != nil || x.early != nil || x.tried != nil || x.partial != nil || x.own != nil {
+		t.Errorf("state %v, header %v, early %d, tried %d, partial %d, own %v; want nothing kept", x.state, x.header != nil, len(x.early), len(x.tried), len(x.partial), x.own != nil)
+	}
+	s.finish()
+}
+
+func TestRelayAllocatesNothing(t *testing.T) {
+	for name, c := range map[string]struct{ command, reply []byte }{
+		"a command and its reply": {noop, okReply},
+		"an unknown command":      {[]byte("BOGUS\n"), []byte("510 Invalid or unknown command\n")},
+		"two commands at once":    {[]byte("NOOP\nVERBOSE x\n"), []byte("200 result=0\n200 result=1\n")},
+		"a reply of three lines":  {noop, []byte("520-Invalid command syntax.  Proper usage follows:\nUsage: NOOP\n520 End of proper usage.\n")},
+		"a value":                 {[]byte("GET VARIABLE x\n"), []byte("200 result=1 (one\ntwo)\n")},
+		"an interrupted prompt":   {[]byte("STREAM FILE x \"\"\nNOOP\n"), okReply},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(Options{Metrics: NewMetrics(prometheus.NewRegistry())}, limits())
+			s.establish(plainHeader)
+			s.exchange(c.command, c.reply) // a command's counters are made when it is first seen
+			sent := s.front.written
+			if n := testing.AllocsPerRun(100, func() { s.exchange(c.command, c.reply) }); n != 0 {
+				t.Errorf("%v allocations for %q and %q; want none", n, c.command, c.reply)
+			}
+			if got := s.front.written - sent; got != 101*len(c.command) {
+				t.Errorf("%d bytes reached Asterisk; want %d", got, 101*len(c.command))
+			}
+			s.finish()
+		})
+	}
+}
+
+// BenchmarkSession is a whole call of three commands over connections that cost
+// nothing.
+func BenchmarkSession(b *testing.B) {
+	s := newStage(Options{Metrics: NewMetrics(prometheus.NewRegistry())}, limits())
+	s.reuse = true
+	b.ReportAllocs()
+	for b.Loop() {
+		s.establish(plainHeader) // with the first command
+		s.exchange(noop, okReply)
+		s.exchange(noop, okReply)
+		s.finish()
+	}
+	if n := s.server.Sessions(); n != 0 {
+		b.Fatalf("%d sessions are left", n)
+	}
+}
+
+// BenchmarkRelay is one command and its reply.
+func BenchmarkRelay(b *testing.B) {
+	s := newStage(Options{Metrics: NewMetrics(prometheus.NewRegistry())}, limits())
+	s.establish(plainHeader)
+	b.ReportAllocs()
+	for b.Loop() {
+		s.exchange(noop, okReply)
+	}
+	s.finish()
+}
