@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -53,7 +54,7 @@ func newStack(t *testing.T) *stack {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 		defer cancel()
 		if t.Failed() {
-			logs, _ := s.compose(ctx, "logs", "--no-color", "--tail=40")
+			logs, _ := s.compose(ctx, "logs", "--no-color", "--tail=60", "agiproxy", "ivr1", "ivr2", "ivr3")
 			t.Logf("the containers' logs:\n%s", logs)
 		}
 		if out, err := s.compose(ctx, "down", "-v"); err != nil {
@@ -80,6 +81,31 @@ func (s *stack) do(ctx context.Context, t *testing.T, args ...string) string {
 	}
 	t.Logf("docker-compose %s: %.1f s", strings.Join(args, " "), time.Since(start).Seconds())
 	return out
+}
+
+// crash kills a service's program from outside, so that docker takes it for a
+// crash and not for a stop by hand. Who isn't root may not do that to a
+// container's process: then the service is restarted.
+func (s *stack) crash(ctx context.Context, t *testing.T, service string) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		s.do(ctx, t, "restart", service)
+		return
+	}
+	id := strings.TrimSpace(s.do(ctx, t, "ps", "-q", service))
+	out, err := run(ctx, s.env, "docker", "inspect", "--format", "{{.State.Pid}}", id)
+	if err != nil {
+		t.Fatalf("docker inspect %s: %v\n%s", id, err, out)
+	}
+	// 0 is said of a container that doesn't run, and means this test to kill.
+	pid, err := strconv.Atoi(strings.TrimSpace(out))
+	if err != nil || pid <= 1 {
+		t.Fatalf("docker inspect %s: process %q; want that of %s", id, out, service)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatalf("kill %s, process %d: %v", service, pid, err)
+	}
+	t.Logf("killed %s, process %d", service, pid)
 }
 
 // unhealthy names the containers whose health check has not passed, with what
