@@ -2,11 +2,7 @@ package app
 
 import (
 	"errors"
-	"fmt"
-	"net"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -55,7 +51,6 @@ func TestReloadWithoutAFile(t *testing.T) {
 	}
 }
 
-// A backend with the same pool, name and address is the same after a reload.
 func TestReloadKeepsABackend(t *testing.T) {
 	s := startServer(t, "ivr1")
 	p := serve(t, file(quick, s.entry(""), `{name: dead, address: "127.0.0.1:1"}`))
@@ -83,7 +78,6 @@ func TestReloadKeepsABackend(t *testing.T) {
 	p.wantSeries(2, "agiproxy_attempts_total", "ivr1", "ivr", "served")
 }
 
-// The same name in another pool, or with another address, is another server.
 func TestReloadReplacesABackend(t *testing.T) {
 	one, two := startServer(t, "ivr1"), startServer(t, "ivr1")
 	p := serve(t, file(quick, one.entry("")))
@@ -174,137 +168,6 @@ func TestReloadDrainsARemovedBackend(t *testing.T) {
 	}
 }
 
-func TestReloadChangesListeners(t *testing.T) {
-	s := startServer(t, "ivr1")
-	// Addresses of their own, since port 0 wouldn't tell them apart.
-	stays, goes, comes := freeAddress(t), freeAddress(t), freeAddress(t)
-	p := serve(t, fileOn(stays+" "+goes, unprobed, s.entry("")))
-	onStays, onGoes := hold(t, stays, "hold", s), hold(t, goes, "hold", s)
-	if c, err := net.Dial("tcp", comes); err == nil {
-		c.Close()
-		t.Fatalf("somebody listens on %s before the reload", comes)
-	}
-
-	p.reload(fileOn(comes+" "+stays, unprobed, s.entry("")))
-	place(t, stays, "menu").wantServed("ivr1")
-	place(t, comes, "menu").wantServed("ivr1")
-	if c, err := net.Dial("tcp", goes); err == nil {
-		c.Close()
-		t.Errorf("connected to %s after it was removed", goes)
-	}
-	if !onStays.running() || !onGoes.running() {
-		t.Errorf("calls of before are running: %v on the listener that stays, %v on the removed one; want both", onStays.running(), onGoes.running())
-	}
-	p.reload(fileOn(goes, unprobed, s.entry(""))) // and back again
-	place(t, goes, "menu").wantServed("ivr1")
-	s.release()
-	onStays.wantServed("ivr1")
-	onGoes.wantServed("ivr1")
-	p.wantOutcomes(map[string]uint64{"completed": 5})
-}
-
-// freeAddress returns an address that nobody listens on.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
-}
-
-func TestReloadAppliesAListenersLimits(t *testing.T) {
-	s := startServer(t, "ivr1")
-	p := serve(t, file(unprobed, s.entry("")))
-	limited := strings.Replace(file(unprobed, s.entry("")), `"127.0.0.1:0"`, "\"127.0.0.1:0\"\n    max_sessions: 1", 1)
-	address := p.addr(0)
-	held := hold(t, address, "hold", s)
-	p.reload(limited)
-	if got := p.addr(0); got != address {
-		t.Fatalf("listener has moved from %s to %s", address, got)
-	}
-	place(t, address, "menu").wantFailure("")
-	s.release()
-	held.wantServed("ivr1")
-	p.wantOutcomes(map[string]uint64{"completed": 1, "rejected": 1})
-}
-
-// Two listeners may leave their ports to the system, and stay two.
-func TestReloadKeepsListenersOfEqualAddress(t *testing.T) {
-	s := startServer(t, "ivr1")
-	both := fileOn(`"127.0.0.1:0" "127.0.0.1:0"`, unprobed, s.entry(""))
-	p := serve(t, both)
-	one, two := p.addr(0), p.addr(1)
-	p.reload(both)
-	place(t, one, "menu").wantServed("ivr1")
-	place(t, two, "menu").wantServed("ivr1")
-}
-
-// If one new listener can't be had, nothing of the reload comes into force.
-func TestReloadIsAllOrNothing(t *testing.T) {
-	s := startServer(t, "ivr1")
-	p := serve(t, file(unprobed, s.entry("")))
-	held := hold(t, p.addr(0), "hold", s)
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer taken.Close()
-	free, other := freeAddress(t), startServer(t, "ivr2")
-	before := holdings()
-
-	p.write(strings.Replace(fileOn(free+" "+taken.Addr().String(), quick, other.entry("")), "  ivr:", "  new:", 1))
-	if err := p.Reload(); err == nil || !strings.Contains(err.Error(), taken.Addr().String()) {
-		t.Errorf("Reload() = %v; want an error that names %s", err, taken.Addr())
-	}
-	p.wantSeries(0, "agiproxy_config_last_reload_successful")
-	if left := before.left(); left != "" {
-		t.Errorf("left by a reload that failed: %s", left)
-	}
-	place(t, p.addr(0), "menu").wantServed("ivr1")
-	if c, err := net.Dial("tcp", free); err == nil {
-		c.Close()
-		t.Errorf("listening on %s after a reload that failed", free)
-	}
-	families, err := p.registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range families {
-		for _, m := range f.Metric {
-			for _, l := range m.Label {
-				if l.GetName() == "pool" && l.GetValue() == "new" {
-					t.Errorf("%s has series of a pool that never was", f.GetName())
-				}
-			}
-		}
-	}
-	s.release()
-	held.wantServed("ivr1")
-}
-
-// Reloads in quick succession don't keep a backend from its verdict: a streak of
-// failures goes on.
-func TestReloadsDoNotDisturbProbes(t *testing.T) {
-	s := startServer(t, "ivr1")
-	settings := "health: {interval: 100ms, fast_interval: 100ms, timeout: 90ms, fall: 6}\n"
-	p := serve(t, file(settings, s.entry("")))
-	eventually(t, "a probe", func() bool { return s.read(&s.probes) > 0 })
-	s.setSick(true)
-	began, probes := time.Now(), s.read(&s.probes)
-	for i := 0; p.backend("ivr1").Healthy(); i++ {
-		if time.Since(began) > patience {
-			t.Fatal("a backend whose probes fail has stayed up through the reloads")
-		}
-		p.reload(file(settings, s.entry(fmt.Sprintf(", weight: %d", 1+i%2))))
-		time.Sleep(10 * time.Millisecond)
-	}
-	if n, most := s.read(&s.probes)-probes, int(time.Since(began)/(90*time.Millisecond))+2; n > most {
-		t.Errorf("%d probes in %v; want one in 100ms", n, time.Since(began))
-	}
-}
-
 func TestReloadChangesHealthChecks(t *testing.T) {
 	s := startServer(t, "ivr1")
 	s.setSick(true)
@@ -343,151 +206,5 @@ func TestReloadTellsWhatNeedsARestart(t *testing.T) {
 	p.reload(file(unprobed, "127.0.0.1:1"))
 	if got := p.log.count("key="); got != 6 {
 		t.Errorf("%d warnings; want no more than 6: the file is what is in force again", got)
-	}
-}
-
-func TestReloadBeforeRun(t *testing.T) {
-	one, two := startServer(t, "ivr1"), startServer(t, "ivr2")
-	goes, comes := freeAddress(t), freeAddress(t)
-	p := prepare(t, fileOn(goes, quick, one.entry("")))
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		p.reload(fileOn(comes, quick, two.entry("")))
-	}()
-	select {
-	case <-done:
-	case <-time.After(patience):
-		t.Fatal("Reload before Run hangs")
-	}
-	p.run()
-	place(t, comes, "menu").wantServed("ivr2")
-	if c, err := net.Dial("tcp", goes); err == nil {
-		c.Close()
-		t.Errorf("connected to %s, which was removed before Run", goes)
-	}
-	eventually(t, "a probe of ivr2", func() bool { return two.read(&two.probes) > 0 })
-	if n := one.read(&one.probes); n > 0 {
-		t.Errorf("%d probes of a backend that was removed before Run", n)
-	}
-}
-
-func TestReloadAfterStop(t *testing.T) {
-	comes := freeAddress(t)
-	p := serve(t, file(unprobed, "127.0.0.1:1"))
-	p.stop()
-	p.ended()
-	p.write(fileOn(comes, unprobed, "127.0.0.1:1"))
-	if err := p.Reload(); !errors.Is(err, errStopping) {
-		t.Errorf("Reload() after the end = %v; want %v", err, errStopping)
-	}
-	if c, err := net.Dial("tcp", comes); err == nil {
-		c.Close()
-		t.Error("listening after the end")
-	}
-}
-
-// A reload that is slow doesn't hold up a stop, and finds out.
-func TestStopDuringAReload(t *testing.T) {
-	reading, read := make(chan struct{}), make(chan struct{})
-	p := serve(t, file(unprobed, "127.0.0.1:1"), func(o *Options) {
-		inner := o.Reload
-		o.Reload = func() (*config.Config, error) {
-			close(reading)
-			<-read
-			return inner()
-		}
-	})
-	comes := freeAddress(t)
-	p.write(fileOn(comes, unprobed, "127.0.0.1:1"))
-	done := make(chan error, 1)
-	go func() { done <- p.Reload() }()
-	<-reading
-	p.stop()
-	p.ended()
-	close(read)
-	if err := <-done; !errors.Is(err, errStopping) {
-		t.Errorf("Reload() through the end = %v; want %v", err, errStopping)
-	}
-}
-
-// What was read last is in force in the end, whoever was slow.
-func TestReloadsTakeTurns(t *testing.T) {
-	var calls atomic.Int32
-	first := make(chan struct{})
-	p := serve(t, file(unprobed, "{name: ivr0, address: 127.0.0.1:1}"), func(o *Options) {
-		inner := o.Reload
-		o.Reload = func() (*config.Config, error) {
-			cfg, err := inner()
-			if calls.Add(1) == 1 {
-				close(first)
-				time.Sleep(100 * time.Millisecond)
-			}
-			return cfg, err
-		}
-	})
-	var wg sync.WaitGroup
-	p.write(file(unprobed, "{name: ivr1, address: 127.0.0.1:1}"))
-	wg.Go(func() { p.Reload() })
-	<-first
-	p.write(file(unprobed, "{name: ivr2, address: 127.0.0.1:1}"))
-	wg.Go(func() { p.Reload() })
-	wg.Wait()
-	if p.backend("ivr2") == nil {
-		t.Error("the file that was read last isn't in force")
-	}
-}
-
-// Reloads of all kinds while calls run and come: none is cut, none is refused.
-func TestReloadsUnderCalls(t *testing.T) {
-	one, two, three := startServer(t, "ivr1"), startServer(t, "ivr2"), startServer(t, "ivr3")
-	stays, sometimes := freeAddress(t), freeAddress(t)
-	files := []string{
-		fileOn(stays, quick, one.entry(""), two.entry("")),
-		fileOn(stays+" "+sometimes, quick+"balance: round-robin", two.entry(", weight: 3"), three.entry("")),
-		fileOn(sometimes+" "+stays, unprobed, three.entry(""), one.entry(", max_sessions: 100")),
-		"pools: {}", // a bad one
-	}
-	p := serve(t, files[0])
-	var held []*caller
-	for range 10 {
-		held = append(held, hold(t, stays, "hold", one, two, three))
-	}
-	var callers, reloads sync.WaitGroup
-	over := make(chan struct{})
-	for i := range 3 {
-		reloads.Go(func() {
-			for n := i; ; n++ {
-				select {
-				case <-over:
-					return
-				default:
-				}
-				p.write(files[n%len(files)])
-				p.Reload() // may fail: a bad file, or one that another goroutine wrote
-				p.get("/metrics")
-				p.Status()
-			}
-		})
-	}
-	for range 4 {
-		callers.Go(func() {
-			for range 50 {
-				place(t, stays, "menu").wantServed("")
-			}
-		})
-	}
-	callers.Wait()
-	close(over)
-	reloads.Wait()
-	for _, s := range []*server{one, two, three} {
-		s.release()
-	}
-	for _, c := range held {
-		c.wantServed("")
-	}
-	p.wantOutcomes(map[string]uint64{"completed": 210})
-	if n := p.log.count("configuration reloaded"); n < 10 {
-		t.Errorf("%d reloads went well; want at least 10, or this test is none", n)
 	}
 }
