@@ -196,8 +196,10 @@ func (c *comparison) run(ctx context.Context) (*Results, error) {
 					return nil, err
 				}
 				sample, err := c.measure(s, p)
-				if err != nil {
-					return nil, fmt.Errorf("%s, %s: %w", s.name, p.name, err)
+				if err != nil { // what others have to tell is not to be lost
+					c.incorrect++
+					fmt.Fprintf(c.out, "%s, %s: NOT MEASURED: %v\n", s.name, p.name, err)
+					continue
 				}
 				sample.Round = round
 				r.Samples = append(r.Samples, *sample)
@@ -304,7 +306,7 @@ func (c *comparison) withProxy(s scenario, p peer, dir string) (sample *Sample, 
 func (c *comparison) sample(s scenario, proc *process, at, admin netip.AddrPort) (*Sample, error) {
 	sample := new(Sample)
 	plan := s.plan
-	plan.Target, plan.Warmup, plan.Duration = at, c.warmup, c.duration
+	plan.Target, plan.Warmup, plan.Duration = at, c.warmup+s.settle, c.duration
 	switch s.kind {
 	case memory:
 		return c.memory(plan, proc)
@@ -326,7 +328,7 @@ func (c *comparison) sample(s scenario, proc *process, at, admin netip.AddrPort)
 			return err
 		}
 		if admin.IsValid() {
-			scraped := scrape(admin, c.warmup+c.duration/2)
+			scraped := scrape(admin, plan.Warmup+c.duration/2)
 			defer func() { <-scraped }()
 		}
 	}

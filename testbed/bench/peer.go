@@ -93,7 +93,8 @@ func configureAgiproxy(s setting, lines []string) ([]string, error) {
 func haproxy(log, rule bool) func(setting) ([]string, error) {
 	return func(s setting) ([]string, error) {
 		var w strings.Builder
-		fmt.Fprintf(&w, "global\n  maxconn 9500\n  nbthread %d\n", max(s.threads, 1))
+		// Of 20,000 descriptors a session takes two, and a server's check one.
+		fmt.Fprintf(&w, "global\n  maxconn %d\n  nbthread %d\n", 9450-len(s.servers)/2, max(s.threads, 1))
 		if log {
 			fmt.Fprintf(&w, "  log stdout format raw local0\n")
 		}
