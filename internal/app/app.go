@@ -31,6 +31,9 @@ type Options struct {
 	// Reload reads the configuration anew; nil if there is no file to read.
 	Reload func() (*config.Config, error)
 	Log    hclog.Logger // nil: nothing is logged
+	// LogDropped returns how many log records were dropped so far, as by a
+	// logsink.Sink; nil if none ever is. Safe for concurrent use.
+	LogDropped func() uint64
 	// Lookup finds the addresses of backends that are given by name; nil means
 	// the system's resolver.
 	Lookup resolve.Lookup

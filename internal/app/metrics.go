@@ -20,6 +20,15 @@ func newMetrics(reg prometheus.Registerer, o Options) *metrics {
 		Help:        "1, with what was built.",
 		ConstLabels: prometheus.Labels{"version": o.Version, "revision": o.Commit, "date": o.Date, "goversion": runtime.Version()},
 	}).Set(1)
+	f.NewCounterFunc(prometheus.CounterOpts{
+		Name: "agiproxy_log_records_dropped_total",
+		Help: "Log records that were dropped because their reader didn't take them fast enough.",
+	}, func() float64 {
+		if o.LogDropped == nil {
+			return 0
+		}
+		return float64(o.LogDropped())
+	})
 	return &metrics{
 		reloadOK: f.NewGauge(prometheus.GaugeOpts{
 			Name: "agiproxy_config_last_reload_successful",
