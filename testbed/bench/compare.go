@@ -281,6 +281,9 @@ func (c *comparison) withProxy(s scenario, p peer, dir string) (sample *Sample, 
 	if sample, err = c.sample(s, proc, set.at, admin); err != nil {
 		return nil, fmt.Errorf("%w; it said: %s", err, proc.said())
 	}
+	if sample.Err() != nil {
+		fmt.Fprintf(c.out, "%s said:\n%s", p.name, proc.complaints())
+	}
 	if p.logs { // HAProxy ends without its last ones
 		c.g.Serve(time.Second, func() bool {
 			sample.Records, err = proc.records()

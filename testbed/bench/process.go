@@ -88,6 +88,28 @@ func (p *process) said() string {
 	return string(b[max(0, len(b)-2000):])
 }
 
+// complaints returns the first lines that the process has printed, but for
+// records of sessions.
+func (p *process) complaints() string {
+	b, err := os.ReadFile(filepath.Join(p.dir, "log"))
+	if err != nil {
+		return err.Error()
+	}
+	var w strings.Builder
+	for line := range strings.Lines(string(b)) {
+		if !record([]byte(line)) && w.Len() < 4000 {
+			w.WriteString(line)
+		}
+	}
+	return w.String()
+}
+
+// record reports whether a line tells of a session: agiproxy's, or HAProxy's
+// with its frontend's name.
+func record(line []byte) bool {
+	return bytes.Contains(line, []byte("outcome")) || bytes.Contains(line, []byte(" asterisk "))
+}
+
 // records returns how many records of sessions the process has printed.
 func (p *process) records() (int, error) {
 	f, err := os.Open(filepath.Join(p.dir, "log"))
@@ -98,7 +120,7 @@ func (p *process) records() (int, error) {
 	n := 0
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {
-		if l := lines.Bytes(); bytes.Contains(l, []byte("outcome")) || bytes.Contains(l, []byte(" asterisk ")) {
+		if record(lines.Bytes()) {
 			n++
 		}
 	}
