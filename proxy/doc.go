@@ -10,5 +10,5 @@
 //
 // What a session may be served by is a [Table], one version of the
 // configuration: built whole, published once by [Server.Swap], never changed.
-// A session keeps the table that it began with.
+// A session keeps the pool that it was routed to.
 package proxy

@@ -147,7 +147,9 @@ func (s *Session) end() {
 	s.front.Close()
 	s.state = ended
 	s.worker.sessions.remove(s)
-	s.listener.sessions.Add(-1)
+	if s.admitted {
+		s.listener.sessions.Add(-1)
+	}
 	s.worker.server.ended(s.record())
 	s.worker.server.sessions.Add(-1)
 }

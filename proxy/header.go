@@ -28,7 +28,7 @@ func (s *Session) readHeader(p []byte) {
 		return
 	}
 	s.who = string(s.header.Script()) + "\n" + string(s.header.Field("agi_channel")) + "\n" + string(s.header.Field("agi_uniqueid"))
-	if s.pool = s.table.route(s.header); s.pool == nil {
+	if s.pool = s.worker.server.Table().route(s.header); s.pool == nil {
 		s.header = nil
 		s.dialogue.Replies(p[n:])
 		s.fail("NOROUTE", NoRoute, errNoRoute)

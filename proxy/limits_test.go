@@ -26,6 +26,7 @@ func TestListenerAllows(t *testing.T) {
 		{"::1", private, true},
 		{"::2", private, false},
 		{"fe80::1", private, true},
+		{"fe80::1%eth0", private, true}, // a zone is none of a prefix's business
 		{"2001:db8::1", private, false},
 		{"10.0.0.1", []string{"10.0.0.1/32"}, true},
 		{"10.0.0.2", []string{"10.0.0.1/32"}, false},
@@ -105,6 +106,27 @@ func TestListenerIsFull(t *testing.T) {
 	}
 	s.handler.Closed(nil)
 	first.Closed(nil)
+}
+
+// One that was told failure takes nobody's place until it has closed.
+func TestRefusedTakesNobodysPlace(t *testing.T) {
+	o := limits()
+	o.MaxSessions = 1
+	s := newStage(Options{}, o)
+	s.accept(asteriskAddr)
+	only := s.handler
+	s.accept(asteriskAddr)
+	refused := s.handler
+	only.Closed(nil)
+	s.accept(asteriskAddr)
+	if s.front.written > 0 {
+		t.Errorf("the only session was told %q; want it let in", s.front.last)
+	}
+	s.handler.Closed(nil)
+	refused.Closed(nil)
+	if n := s.listener.sessions.Load(); n != 0 {
+		t.Errorf("the listener counts %d sessions at the end; want none", n)
+	}
 }
 
 // A peer that is told failure and doesn't close is cut after a while.

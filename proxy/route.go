@@ -36,7 +36,7 @@ type Match struct {
 func NewRoute(pool string, matches ...Match) (Route, error) {
 	r := Route{Pool: pool}
 	for _, m := range matches {
-		re, err := compile(m.Pattern)
+		re, err := compile(m.Pattern, m.Field == "host")
 		if err != nil {
 			return Route{}, fmt.Errorf("match %s: %w", m.Field, err)
 		}
@@ -45,34 +45,48 @@ func NewRoute(pool string, matches ...Match) (Route, error) {
 	return r, nil
 }
 
-// compile turns a pattern into a regular expression.
-func compile(pattern string) (*regexp.Regexp, error) {
+// compile turns a pattern into a regular expression. A glob means what it does
+// to path.Match, but that the slash is a character as any other. Names of hosts
+// match in any case.
+func compile(pattern string, anyCase bool) (*regexp.Regexp, error) {
+	fold := ""
+	if anyCase {
+		fold = "(?i)"
+	}
 	if expr, ok := strings.CutPrefix(pattern, "~"); ok {
-		return regexp.Compile(expr)
+		return regexp.Compile(fold + expr)
 	}
 	var b strings.Builder
-	b.WriteString("^(?s:")
-	for i := 0; i < len(pattern); i++ {
-		switch c := pattern[i]; c {
-		case '*':
+	b.WriteString(fold + "^(?s:")
+	inClass, opened, escaped := false, false, false
+	for _, c := range pattern {
+		first := opened // in its class
+		opened = false
+		switch {
+		case escaped:
+			escaped = false
+			fmt.Fprintf(&b, `\x{%x}`, c)
+		case c == '\\':
+			escaped = true
+		case inClass && (c == '-' || c == ']' || c == '^' && first):
+			b.WriteRune(c)
+			inClass = c != ']'
+		case !inClass && c == '[':
+			b.WriteRune(c)
+			inClass, opened = true, true
+		case !inClass && c == '*':
 			b.WriteString(".*")
-		case '?':
+		case !inClass && c == '?':
 			b.WriteString(".")
-		case '[':
-			end := strings.IndexByte(pattern[i:], ']')
-			if end < 2 {
-				return nil, fmt.Errorf("glob %q: unfinished class", pattern)
-			}
-			b.WriteString(pattern[i : i+end+1])
-			i += end
-		case '\\':
-			if i++; i == len(pattern) {
-				return nil, fmt.Errorf("glob %q: ends in a backslash", pattern)
-			}
-			b.WriteString(regexp.QuoteMeta(pattern[i : i+1]))
 		default:
-			b.WriteString(regexp.QuoteMeta(string(c)))
+			fmt.Fprintf(&b, `\x{%x}`, c)
 		}
+	}
+	switch {
+	case inClass:
+		return nil, fmt.Errorf("glob %q: unfinished class", pattern)
+	case escaped:
+		return nil, fmt.Errorf("glob %q: ends in a backslash", pattern)
 	}
 	b.WriteString(")$")
 	return regexp.Compile(b.String())

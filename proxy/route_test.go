@@ -55,6 +55,20 @@ func TestRouteMatches(t *testing.T) {
 		{"a|b", "a", false},
 		{"(?i)a", "A", false},
 
+		{"grüße*", "grüße/x", true},
+		{"a?b", "aüb", true}, // one character, however many bytes
+		{"[äö]x", "öx", true},
+		{`\ü`, "ü", true},
+		{"a\xff*", "a\xffb", true}, // what is no UTF-8 can be matched all the same
+		{`[\d]`, "d", true},        // in a class, too, a backslash only takes a meaning away
+		{`[\d]`, "7", false},
+		{`[\]a]`, "]", true},
+		{`[a\-z]`, "-", true},
+		{`[a\-z]`, "m", false},
+		{`[\^a]`, "b", false},
+		{"[[a]", "[", true},
+		{"[[:alpha:]]", "l]", true}, // the class ends at its first bracket
+
 		{"~^from-", "from-internal", true},
 		{"~^from-", "not-from-internal", false},
 		{"~ing", "billing/x", true}, // anywhere
@@ -204,6 +218,18 @@ func TestFirstRouteDecides(t *testing.T) {
 		}
 		if got != c.want {
 			t.Errorf("script %q in context %s goes to %q; want %q", c.script, c.context, got, c.want)
+		}
+	}
+}
+
+func TestHostsMatchInAnyCase(t *testing.T) {
+	for _, pattern := range []string{"pbx2.example.com", "*.EXAMPLE.com", "~^pbx2[.]"} {
+		r, err := NewRoute("night", Match{"host", pattern})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if why := r.Miss(headerOf(t, "agi_network: yes", "agi_request: agi://PBX2.example.com:4577/x")); why != "" {
+			t.Errorf("host PBX2.example.com isn't taken by %s: %s", pattern, why)
 		}
 	}
 }

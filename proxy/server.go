@@ -50,12 +50,13 @@ func NewServer(o Options) *Server {
 	return s
 }
 
-// Swap publishes t for the sessions to come, and returns the table before it.
-// Sessions under way keep the one that they began with.
+// Swap publishes t for the sessions that are still to be routed, and returns the
+// table before it. Those that have a pool already keep it.
 func (s *Server) Swap(t *Table) *Table {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before := s.table.Swap(t)
+	s.forgetEmpty()
 	for _, p := range before.Pools {
 		for _, b := range p.backends.Backends() {
 			if !t.has(b) {
@@ -70,13 +71,18 @@ func (s *Server) Swap(t *Table) *Table {
 func (s *Server) draining() []retired {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.retired = slices.DeleteFunc(s.retired, func(r retired) bool {
-		return r.backend.Sessions() == 0 || s.table.Load().has(r.backend)
-	})
+	s.forgetEmpty()
 	return slices.Clone(s.retired)
 }
 
-// Table returns the table that sessions get now.
+// forgetEmpty drops what is retired no more; s.mu is held.
+func (s *Server) forgetEmpty() {
+	s.retired = slices.DeleteFunc(s.retired, func(r retired) bool {
+		return r.backend.Sessions() == 0 || s.table.Load().has(r.backend)
+	})
+}
+
+// Table returns the table by which sessions are routed now.
 func (s *Server) Table() *Table { return s.table.Load() }
 
 // Sessions returns how many sessions are under way.
@@ -125,22 +131,23 @@ func (s *Server) NewWorker(host Host) *Worker { return &Worker{server: s, host: 
 // connection's handler; nil means that it isn't welcome and must be closed.
 func (w *Worker) Accept(l *Listener, front Conn) Handler {
 	o := l.opts.Load()
-	from := front.RemoteAddr().Addr().Unmap()
-	s := &Session{worker: w, listener: l, front: front, table: w.server.Table(), start: w.host.Now()}
+	from := front.RemoteAddr().Addr().Unmap().WithZone("") // no prefix contains an address with a zone
+	s := &Session{worker: w, listener: l, front: front, start: w.host.Now()}
 	w.server.sessions.Add(1)
 	w.sessions.add(s)
 	allowed := slices.ContainsFunc(o.Allow, func(p netip.Prefix) bool { return p.Contains(from) })
-	full := l.sessions.Add(1) > int64(o.MaxSessions)
 	switch {
 	case !allowed:
 		s.conclude(Rejected, errNotAllowed)
 		w.server.opts.Metrics.reject(l, "not_allowed")
 		s.end()
 		return nil
-	case full:
+	case l.sessions.Add(1) > int64(o.MaxSessions):
+		l.sessions.Add(-1) // it takes nobody's place while it lingers
 		w.server.opts.Metrics.reject(l, "max_sessions")
 		s.refuse(Rejected, errTooManySessions)
 	default:
+		s.admitted = true
 		s.header = agi.NewHeader(o.MaxHeaderBytes)
 		front.SetTimer(s.start + o.HeaderTimeout)
 	}
@@ -164,10 +171,15 @@ func (w *Worker) Stop() {
 	}
 }
 
-// Abort ends all sessions now.
+// Abort ends all sessions now. Those that still wait for Asterisk to end a
+// command get the line that makes it a failure, which Asterisk reads after that
+// command; a bare close would be taken for success.
 func (w *Worker) Abort() {
 	for s := range w.sessions.all() {
 		s.conclude(Shutdown, errShutdown)
+		if s.state == settling || s.state == answering {
+			s.front.Write([]byte("failure\n"))
+		}
 		s.end()
 	}
 }

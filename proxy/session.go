@@ -40,7 +40,6 @@ type Session struct {
 	links
 	worker   *Worker
 	listener *Listener
-	table    *Table
 	front    Conn
 	back     Conn  // the attempt's or the dialogue's; nil if there is none
 	pool     *Pool // nil until the header is routed
@@ -71,6 +70,7 @@ type Session struct {
 	outcome  Outcome
 	unproved bool // the backend has closed before its TCP said whether it read the header
 	gone     bool // Asterisk has closed
+	admitted bool // it counts against the listener's max_sessions
 }
 
 // FromAsterisk is told what Asterisk sent.

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"agiproxy/config"
+	"agiproxy/internal/app"
 )
 
 func newCheck() *cobra.Command {
@@ -21,6 +22,9 @@ place, one a line, on standard error. Nothing is listened on or connected to.`,
 			cfg, err := config.Load(args[0])
 			if err != nil {
 				return &wrongError{err}
+			}
+			if err := app.Check(cfg); err != nil {
+				return &wrongError{fmt.Errorf("%s: %w", args[0], err)}
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%s: ok: %s\n", args[0], summary(cfg))
 			return nil

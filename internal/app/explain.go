@@ -8,6 +8,12 @@ import (
 	"agiproxy/config"
 )
 
+// Check returns what New would say of a configuration before it opens anything.
+func Check(cfg *config.Config) error {
+	_, err := routes(cfg)
+	return err
+}
+
 // A Decision says where a session would go.
 type Decision struct {
 	Route int      // index into the configuration's routes, -1 if none takes it

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -83,4 +84,14 @@ func packages(list string) (all []string) {
 		}
 	}
 	return all
+}
+
+func TestArchitectureRepeatsTheTable(t *testing.T) {
+	page, err := os.ReadFile("../../ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(page), "```"+imports+"```") {
+		t.Errorf("ARCHITECTURE.md doesn't have this table of who imports whom:%s", imports)
+	}
 }

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"agiproxy/internal/agisim"
 )
 
 // draining is a file whose drain_timeout is that.
@@ -155,6 +157,30 @@ func TestCutEndsWithMutePeers(t *testing.T) {
 		t.Errorf("a call without a header was told %q; want failure", buf[:n])
 	}
 	p.wantOutcomes(map[string]uint64{"shutdown": 1})
+}
+
+// A command that can't be interrupted, as a Dial, doesn't make a cut look like
+// success: the dialplan is told failure when it is over.
+func TestCutInALongCommand(t *testing.T) {
+	began := make(chan struct{})
+	s, err := agisim.Listen("127.0.0.1:0", func(s *agisim.Session) {
+		s.Header()
+		s.Send("EXEC Wait 4")
+		close(began)
+		s.Await()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Kill()
+	p := serve(t, draining("0", file(unprobed, s.Addr().String())))
+	c := place(t, p.addr(0), "dial")
+	<-began
+	p.stop()
+	p.ended()
+	if r := c.result(); r.Status != agisim.Failure {
+		t.Errorf("AGISTATUS=%s (%v) after a cut; want FAILURE", r.Status, r.Err)
+	}
 }
 
 func TestStopBeforeRun(t *testing.T) {
