@@ -43,7 +43,8 @@ type Checker struct {
 	Up bool
 
 	// Fresh says that Up is an assumption, as at the start of the process: the
-	// first probe's result is the verdict, without waiting for Rise or Fall.
+	// first probe's result is the verdict, without waiting for Rise or Fall,
+	// unless it is that there was no answer in time.
 	// After a reload it is false, and the verdict that was found holds on.
 	Fresh bool
 
@@ -182,6 +183,11 @@ func (w *watch) judge(err error) {
 		}
 		w.Metrics.failed(reason)
 		w.Log.Debug("probe failed", "reason", reason, "error", err)
+	}
+	if reason == Silent || reason == Timeout {
+		// Lateness may be this machine's own, as at its boot, and then it is
+		// every backend's at once: it takes Fall of it, at the start too.
+		w.verdict.fresh = false
 	}
 	if local || !w.verdict.add(err == nil) {
 		return
