@@ -187,6 +187,9 @@ func (l *Loan) ServersTurn(owes bool) {
 // Done gives the backend back and makes l the zero Loan. It panics for the zero
 // Loan: a loan is given back once.
 func (l *Loan) Done() {
+	if l.backend == nil {
+		panic("balancer: Done of no loan")
+	}
 	if l.waiting {
 		l.backend.waiting.Add(-1)
 	}

@@ -28,10 +28,11 @@ func NewPolicy(name string) (Policy, error) {
 //
 // It is nginx's smooth weighted round-robin: every pick adds each candidate's
 // weight to its current value, takes the candidate with the largest, and
-// subtracts the sum of the weights from it. The values of all candidates sum to
+// subtracts the sum of the weights from it. The values of all backends sum to
 // zero after each pick, whatever the order in which picks that run side by side
-// do their additions, so that what one of them gets too early it gets later the
-// next time.
+// do their additions, so that a backend which gets a session too early waits the
+// longer for its next. The value of one that is no candidate for a while stays
+// as it is: there is nothing to catch up on when it comes back.
 //
 // Source: ngx_http_upstream_get_peer in nginx's ngx_http_upstream_round_robin.c.
 type RoundRobin struct{}

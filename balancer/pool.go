@@ -54,10 +54,7 @@ func (p *Pool) CanServe() bool {
 // the loan must be given back by Done.
 func (p *Pool) Pick(tried []*Backend, key uint64) (Loan, error) {
 	scratch := p.scratch.Get().(*[]*Backend)
-	defer func() {
-		clear(*scratch)
-		p.scratch.Put(scratch)
-	}()
+	defer p.scratch.Put(scratch)
 	for rank := range numRanks {
 		for {
 			*scratch = p.candidates((*scratch)[:0], rank, tried)
