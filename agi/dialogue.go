@@ -83,7 +83,7 @@ func (d *Dialogue) Command(line []byte) Command {
 		d.n = 0
 	}
 	c := ParseCommand(line)
-	failed := isFailure(line)
+	failed := IsFailure(line)
 	if (failed || c == hangup) && !d.hungUp {
 		d.asked = true
 	}
@@ -98,10 +98,12 @@ func (d *Dialogue) Command(line []byte) Command {
 	return c
 }
 
-// isFailure reports whether Asterisk ends the session with FAILURE at that line.
-// It looks for the word's letters only, before it looks for a command (run_agi in
-// res_agi.c).
-func isFailure(line []byte) bool {
+// IsFailure reports whether Asterisk ends the session with AGISTATUS=FAILURE at
+// that line. It looks at the line's first letters only, in any case, before it
+// looks for a command.
+//
+// Source: run_agi in Asterisk's res/res_agi.c.
+func IsFailure(line []byte) bool {
 	const word = "failure"
 	return len(line) >= len(word) && bytes.EqualFold(line[:len(word)], []byte(word))
 }

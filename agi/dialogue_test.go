@@ -138,7 +138,7 @@ func FuzzDialogue(f *testing.F) {
 
 		failures := 0
 		for _, line := range commands {
-			if isFailure(line) {
+			if IsFailure(line) {
 				failures++
 			}
 		}

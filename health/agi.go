@@ -141,7 +141,7 @@ func (s *session) answered(line []byte) error {
 		if line, err = s.r.ReadSlice('\n'); err != nil {
 			return nil
 		}
-		if saysFailure(line) {
+		if agi.IsFailure(line) {
 			verdict = s.judge(line)
 		}
 	}
@@ -151,7 +151,7 @@ func (s *session) answered(line []byte) error {
 // judge returns what is wrong with line as an answer to the header.
 func (s *session) judge(line []byte) error {
 	switch {
-	case saysFailure(line):
+	case agi.IsFailure(line):
 		return &Error{Reason: Unexpected, Err: errors.New(`it says "failure": it can't serve`)}
 	case !looksLikeCommand(line):
 		return &Error{Reason: Unexpected, Err: fmt.Errorf("not a command: %.40q", bytes.TrimSpace(line))}
@@ -176,16 +176,6 @@ func (s *session) closed(ctx context.Context, cut []byte) error {
 		return &Error{Reason: Unexpected, Err: errors.New("closed without a command")}
 	}
 	return nil
-}
-
-// saysFailure reports whether line ends the session with AGISTATUS=FAILURE. A
-// backend says so when it can't serve, as does an agiproxy without backends.
-//
-// Source: run_agi in Asterisk's res/res_agi.c, which takes any case and looks at
-// the beginning only.
-func saysFailure(line []byte) bool {
-	const word = "failure"
-	return len(line) >= len(word) && bytes.EqualFold(line[:len(word)], []byte(word))
 }
 
 // looksLikeCommand reports whether line begins with a word of letters alone, as

@@ -16,10 +16,17 @@ func connectResult(err error) string {
 		{syscall.EHOSTUNREACH, "unreachable"},
 		{syscall.ENETUNREACH, "unreachable"},
 		{syscall.ECONNRESET, "reset"},
+		{syscall.EMFILE, "local"}, // this side has no means; the backend isn't to blame
+		{syscall.ENFILE, "local"},
+		{syscall.ENOBUFS, "local"},
+		{syscall.ENOMEM, "local"},
 	} {
 		if errors.Is(err, c.errno) {
 			return c.result
 		}
+	}
+	if errors.Is(err, errDeclaredDown) {
+		return "lost"
 	}
 	return "error"
 }

@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"fmt"
+	"syscall"
 	"time"
 )
 
@@ -13,12 +14,20 @@ var (
 	errUnread       = errors.New("closed before the header was read")
 	errUnanswered   = errors.New("closed before the first command")
 	errEarly        = errors.New("too much from Asterisk before the first command")
+	errNoMeans      = errors.New("no means to connect")
 	errNoAttempt    = errors.New("no attempt left")
 )
 
-// proofStep is how soon to look again whether a backend that has closed had
-// received the header. The answer takes one round trip to the backend.
-const proofStep = 5 * time.Millisecond
+// proofStep is how long a backend that has ended its side before its first
+// command gets to show by a reset that it had not read the header. A server that
+// ends its side, and closes right after that, needs microseconds and a round
+// trip.
+const proofStep = 25 * time.Millisecond
+
+// mostEarly is how many bytes Asterisk may send between its header and the first
+// command. It sends HANGUP, unless a caller has forged an early end of the
+// header: then the rest of it, and each of its values has at most 4 KiB.
+const mostEarly = 64 << 10
 
 // proofLimit bounds the wait for that answer; it is what a peer that isn't
 // there any more may take to not give it.
@@ -51,8 +60,8 @@ func (s *Session) dispatch() {
 // the dispatch as a whole as its bound.
 func (s *Session) armAttempt(d time.Duration) {
 	at := s.after(d)
-	if s.dispatchUntil != 0 {
-		at = min(at, s.dispatchUntil)
+	if s.dispatchUntil != 0 && (at == 0 || at > s.dispatchUntil) {
+		at = s.dispatchUntil
 	}
 	s.front.SetTimer(at)
 }
@@ -84,11 +93,12 @@ func (s *Session) sendHeader() {
 // keepEarly takes what Asterisk sends before the first command. It belongs to
 // the session, so that the next attempt needs it as well.
 func (s *Session) keepEarly(p []byte) {
-	if s.header.Len()+len(s.early)+len(p) > s.listener.opts.Load().MaxHeaderBytes {
+	if len(s.early)+len(p) > mostEarly {
 		s.dropAttempt("abandoned")
 		s.badHeader("too_large", errEarly)
 		return
 	}
+	left := s.dialogue.HungUp()
 	s.early = append(s.early, p...)
 	s.dialogue.Replies(p)
 	if s.state == awaiting {
@@ -96,10 +106,10 @@ func (s *Session) keepEarly(p []byte) {
 		s.back.Write(p)
 	}
 	switch {
-	case !s.dialogue.HungUp():
+	case left || !s.dialogue.HungUp():
 	case s.state == connecting:
 		s.leave()
-	default:
+	case !s.unproved:
 		s.front.SetTimer(s.after(s.pool.opts.HangupTimeout))
 	}
 }
@@ -113,8 +123,13 @@ func (s *Session) leave() {
 
 // connectFailed is told that the backend could not be connected to.
 func (s *Session) connectFailed(err error) {
-	s.dropAttempt(connectResult(err))
+	result := connectResult(err)
+	s.dropAttempt(result)
 	s.reason = err
+	if result == "local" {
+		s.noBackend(errNoMeans) // nor would there be for another backend
+		return
+	}
 	s.tryAnother()
 }
 
@@ -158,7 +173,9 @@ func (s *Session) closedUnanswered(err error) {
 	case err != nil:
 		s.resetUnanswered(err)
 	default:
-		s.prove(proofStep)
+		s.unproved = true
+		s.turnSince = s.now()
+		s.front.SetTimer(s.after(proofStep))
 	}
 }
 
@@ -173,13 +190,15 @@ func (s *Session) retry(err error) {
 	s.tryAnother()
 }
 
-// resetUnanswered takes a reset before the first command. The kernel resets a
-// connection when its program closes it without having read everything; so the
-// script can't have begun, if the header was all that there was to read. (A
-// header that was read before the reset, as by a program that asks for resets,
-// is beyond what TCP can tell.)
+// resetUnanswered takes the loss of the connection before the first command. The
+// kernel resets a connection when its program closes it without having read
+// everything; so after a reset the script can't have begun, if the header was
+// all that there was to read. (A header that was read before the reset, as by a
+// program that asks for resets, is beyond what TCP can tell.) A connection that
+// was lost in another way, as with its host, proves nothing.
 func (s *Session) resetUnanswered(err error) {
-	if s.pool.opts.Replay == ReplayNever || len(s.early) > 0 {
+	reset := errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+	if !reset || s.pool.opts.Replay == ReplayNever || len(s.early) > 0 {
 		s.lose(err)
 		return
 	}
@@ -188,26 +207,22 @@ func (s *Session) resetUnanswered(err error) {
 	s.tryAnother()
 }
 
-// prove finds out whether a backend that closed in order had read the header.
-// Its kernel acknowledges all that it had received before the close, and what
-// comes later it answers by a reset. So with nothing unacknowledged the header
-// was there, and since unread data would have made the close a reset, it was
-// read: this script needed no command, as scripts may. Otherwise the reset is
-// on its way.
-func (s *Session) prove(again time.Duration) {
+// prove finds out whether a backend that ended its side in order had read the
+// header. Its kernel acknowledges all that it receives until its program closes,
+// and what comes later, or was not read by then, it answers by a reset. So with
+// nothing unacknowledged and no reset the header was read: this script needed no
+// command, as scripts may. With something unacknowledged the reset, or the
+// acknowledgement, is on its way.
+func (s *Session) prove() {
 	switch n, err := s.back.Unacked(); {
 	case err != nil:
 		s.resetUnanswered(err)
 	case n == 0:
 		s.completed()
-	case s.now()-s.turnSince > proofLimit && s.unproved:
+	case s.now()-s.turnSince > proofLimit:
 		s.lose(errUnread)
 	default:
-		if !s.unproved {
-			s.unproved = true
-			s.turnSince = s.now()
-		}
-		s.front.SetTimer(s.after(again))
+		s.front.SetTimer(s.after(proofStep))
 	}
 }
 
@@ -215,7 +230,7 @@ func (s *Session) prove(again time.Duration) {
 func (s *Session) commandLate() {
 	switch {
 	case s.unproved:
-		s.prove(2 * proofStep)
+		s.prove()
 	case s.dialogue.HungUp():
 		s.conclude(Hangup, errSilent)
 		s.end()

@@ -90,9 +90,14 @@ func (s *Session) asteriskLeft(err error) {
 	if s.state == awaiting {
 		s.pool.metrics.attempt(s.last, "abandoned")
 	}
-	s.conclude(Hangup, err)
+	outcome := Hangup
+	if s.dialogue.HangupAsked() {
+		outcome = Completed // the script brought it about
+	}
+	s.conclude(outcome, err)
 	s.state = closing
 	s.header, s.early = nil, nil
+	s.loan.ServersTurn(true) // nothing explains the server's silence any more
 	s.back.CloseWrite()
 	s.back.Resume() // an Asterisk that is gone takes nothing any more
 	s.front.SetTimer(s.after(s.pool.opts.HangupTimeout))

@@ -60,7 +60,5 @@ func (s *Session) cutHeader(err error) {
 	if err == nil {
 		err = errHeaderCut
 	}
-	s.worker.server.opts.Metrics.reject(s.listener, "cut")
-	s.conclude(BadHeader, err)
-	s.end()
+	s.badHeader("cut", err)
 }

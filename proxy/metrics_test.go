@@ -129,7 +129,7 @@ var outcomes = []struct {
 		"sessions_total lost ivr": 1, "attempts_total ivr1 ivr lost": 1,
 	}},
 	{"declared down while connecting", "", "ivr1 is silent\nasterisk header\nwait 100ms\ndown ivr1" + servedBy("ivr2"), map[string]float64{
-		"sessions_total completed ivr": 1, "attempts_total ivr1 ivr error": 1, "attempts_total ivr2 ivr served": 1,
+		"sessions_total completed ivr": 1, "attempts_total ivr1 ivr lost": 1, "attempts_total ivr2 ivr served": 1,
 	}},
 	{"no route", "", "asterisk header script: other" + told("NOROUTE"), map[string]float64{
 		"sessions_total no_route ": 1,
@@ -140,7 +140,7 @@ var outcomes = []struct {
 	{"too large", "", "asterisk connects\nasterisk agi_network: yes\nasterisk bytes 1100\nasterisk expects failure\nasterisk closes", map[string]float64{
 		"sessions_total bad_header ": 1, "rejected_connections_total :4577 too_large": 1,
 	}},
-	{"too much behind the header", "", "ivr1 is silent\nasterisk header\nwait 100ms\nasterisk bytes 1000\nasterisk expects failure\nasterisk closes", map[string]float64{
+	{"too much behind the header", "", "ivr1 is silent\nasterisk header\nwait 100ms\nasterisk bytes 70000\nasterisk expects failure\nasterisk closes", map[string]float64{
 		"sessions_total bad_header ivr": 1, "rejected_connections_total :4577 too_large": 1, "attempts_total ivr1 ivr abandoned": 1,
 	}},
 	{"cut", "", "asterisk connects\nasterisk agi_network: yes\nasterisk closes", map[string]float64{
@@ -210,7 +210,7 @@ func TestMetricsPageHasTheValues(t *testing.T) {
 	// What no simulated call brings about.
 	counted := map[string][]string{
 		"Outcomes":                        {Rejected.String(), Killed.String()},
-		"Results of attempts":             {"unreachable"},
+		"Results of attempts":             {"unreachable", "local", "error"},
 		"Reasons of rejected connections": {"not_allowed", "max_sessions", "descriptors"},
 	}
 	for _, c := range outcomes {

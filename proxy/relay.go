@@ -88,7 +88,11 @@ func (s *Session) firstCommand() {
 // command follows one line that went to Asterisk.
 func (s *Session) command(line []byte) {
 	before := s.dialogue.Turn()
-	s.pool.metrics.command(s.dialogue.Command(line))
+	c := s.dialogue.Command(line)
+	if agi.IsFailure(line) {
+		return // the backend's own end of the session
+	}
+	s.pool.metrics.command(c)
 	if before == agi.BackendsTurn {
 		now := s.now()
 		s.pool.metrics.think(s.last, now-s.turnSince)
@@ -120,9 +124,6 @@ func (s *Session) relayReplies(p []byte) {
 		s.loan.ServersTurn(true)
 		s.armTurn()
 	}
-	if s.back.Buffered() > 0 {
-		s.front.Pause()
-	}
 }
 
 // armTurn limits the backend's turn that begins now.
@@ -139,6 +140,9 @@ func (s *Session) passOn(p []byte) {
 	if s.back != nil {
 		s.back.Write(p)
 		s.countToBackend(len(p))
+		if s.back.Buffered() > 0 {
+			s.front.Pause()
+		}
 	}
 }
 

@@ -105,6 +105,7 @@ func (s *Session) AsteriskClosed(err error) {
 		s.cutHeader(err)
 	case connecting:
 		s.conclude(Hangup, err)
+		s.dropAttempt("abandoned")
 		s.end()
 	case awaiting, relaying:
 		s.asteriskLeft(err)

@@ -92,7 +92,11 @@ func (o *ownDialogue) feed(s *Session, p []byte) {
 		}
 		return s.state < closing
 	})
-	if s.state < closing && s.dialogue.HungUp() {
+	switch {
+	case s.state >= closing:
+	case s.dialogue.HungUp():
 		s.closeFront() // nobody is left to tell
+	case s.state == settling && s.dialogue.Turn() == agi.BackendsTurn:
+		s.front.SetTimer(s.after(answerTimeout)) // only the marker is still to come
 	}
 }

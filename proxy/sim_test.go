@@ -66,6 +66,10 @@ func newSimulation(t *testing.T, seed uint64) *simulation {
 		Replay: sm.replay, OnLoss: LossPolicy(rng.IntN(2)), FirstCommandTimeout: time.Second,
 		ThinkTimeout: 20 * time.Second, HangupTimeout: 10 * time.Second,
 	}
+	if rng.IntN(4) == 0 {
+		// Longer than the network takes to give a silent connection up.
+		opts.FirstCommandTimeout, opts.DispatchTimeout = 90*time.Second, 5*time.Minute
+	}
 	route, err := NewRoute("ivr", Match{"script", "call*"})
 	if err != nil {
 		t.Fatal(err)
