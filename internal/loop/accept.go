@@ -141,12 +141,8 @@ func (l *Loop) adopt(fd int, remote netip.AddrPort, a *acceptor) {
 		a.shed(fmt.Errorf("watch connection: %w", err))
 		return
 	}
-	h := a.open(c)
-	if h == nil {
+	if c.handler = a.open(c); c.handler == nil {
 		c.Close()
-	}
-	if !c.closed {
-		c.handler = h
 	}
 }
 

@@ -22,7 +22,7 @@ type Conn struct {
 	connecting bool
 	closed     bool // by Close: nobody is told anything any more
 	paused     bool
-	readable   bool // the kernel has told of bytes that were not read
+	readable   bool // the kernel has told of bytes, or an end, that were not read
 	ended      bool // the kernel has told of an end: read on until it comes
 	broken     bool // the kernel has told of an error that nobody took
 	eof        bool // Closed(nil) has been delivered
@@ -90,7 +90,7 @@ func (c *Conn) Resume() {
 		return
 	}
 	c.paused = false
-	if c.readable || c.broken || c.failed != nil {
+	if c.readable {
 		c.schedule()
 	}
 }
@@ -258,7 +258,8 @@ func (c *Conn) afterEnd() {
 
 // flush writes what was kept.
 func (c *Conn) flush() {
-	if len(c.out) > 0 {
+	kept := len(c.out) > 0
+	if kept {
 		n, err := write(c.fd, c.out)
 		if err != nil && !wouldBlock(err) {
 			c.fail(err)
@@ -268,15 +269,11 @@ func (c *Conn) flush() {
 			return
 		}
 		c.out = nil
-		defer c.drained()
 	}
 	if c.writeEnd {
 		shutdownWrite(c.fd)
 	}
-}
-
-func (c *Conn) drained() {
-	if !c.closed {
+	if kept {
 		c.handler.Drained()
 	}
 }

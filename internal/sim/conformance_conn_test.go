@@ -51,6 +51,19 @@ var connectCases = []scenario{
 			a.close()
 		})
 	}},
+	{"close while connecting, of what was accepted", func(s *stage) {
+		var a, b *end
+		to := s.listen(func(c conn) sim.Handler {
+			b = s.accept("b", c)
+			a.close()
+			return b
+		})
+		s.do(func() { a = s.connect("a", to) })
+		if !s.until(func() bool { return b != nil }) {
+			s.t.Fatal("nothing was accepted")
+		}
+		s.want(b, "end")
+	}},
 	{"what is written before is kept and sent", func(s *stage) {
 		var a, b *end
 		to := s.listen(func(c conn) sim.Handler { b = s.accept("b", c); return b })
@@ -227,7 +240,7 @@ var callbackCases = []scenario{
 		s.do(func() {
 			b.pause()
 			a.on = func(string) { a.close() }
-			a.write(text(0, s.large()))
+			a.write(s.text(0, s.large()))
 			b.resume()
 		})
 		s.received(got, s.large())
@@ -252,6 +265,23 @@ var callbackCases = []scenario{
 		})
 		s.unread(a)
 		s.do(func() { b.closeWrite(); b.close() })
+		s.want(a, "end")
+		s.settle()
+		s.want(a, "end")
+		s.do(a.resume)
+		s.want(a, "end", pipe)
+	}},
+	{"pause in Closed, with a reset behind the end", func(s *stage) {
+		a, b := s.pair()
+		s.do(func() {
+			a.pause()
+			b.pause()
+			a.on = func(string) { a.pause() }
+		})
+		s.unread(a)
+		s.do(func() { b.closeWrite(); b.close() })
+		s.settle()
+		s.do(a.resume)
 		s.want(a, "end")
 		s.settle()
 		s.want(a, "end")

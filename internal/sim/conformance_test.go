@@ -2,6 +2,7 @@ package sim_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"syscall"
@@ -32,19 +33,22 @@ func TestConformance(t *testing.T) {
 			return newSimWorld(3, 1<<14, sim.Options{Delay: 5 * time.Millisecond, Segment: 3, Window: 100})
 		}},
 	}
+	bytes := make([]byte, 16<<20)
+	rand.NewChaCha8([32]byte{}).Read(bytes)
+	stream := string(bytes)
 	for _, w := range worlds {
 		t.Run(w.name, func(t *testing.T) {
 			for _, c := range slices.Concat(endCases, connectCases, flowCases, callbackCases, timerCases) {
-				c.run(t, w.make, false)
+				c.run(t, w.make, stream, false)
 			}
 			for _, c := range slices.Concat(endCases, flowCases) {
-				c.run(t, w.make, true)
+				c.run(t, w.make, stream, true)
 			}
 		})
 	}
 	t.Run("loop over IPv6", func(t *testing.T) {
 		for _, c := range slices.Concat(connectCases, endCases) {
-			c.run(t, func(t *testing.T) world { return newLoopWorld(t, netip.IPv6Loopback()) }, false)
+			c.run(t, func(t *testing.T) world { return newLoopWorld(t, netip.IPv6Loopback()) }, stream, false)
 		}
 	})
 }
@@ -57,14 +61,14 @@ type scenario struct {
 }
 
 // run plays the case in a new world; swapped has a be the end that accepted.
-func (c scenario) run(t *testing.T, newWorld func(*testing.T) world, swapped bool) {
+func (c scenario) run(t *testing.T, newWorld func(*testing.T) world, stream string, swapped bool) {
 	name := c.name
 	if swapped {
 		name += ", accepted"
 	}
 	t.Run(name, func(t *testing.T) {
 		t.Parallel() // most of a case on a loop is waiting for what must not come
-		s := &stage{world: newWorld(t), t: t, swapped: swapped}
+		s := &stage{world: newWorld(t), t: t, stream: stream, swapped: swapped}
 		c.play(s)
 		s.finish()
 	})
@@ -271,7 +275,7 @@ var flowCases = []scenario{
 		s.do(func() {
 			b.pause()
 			for at := 0; at < s.large(); at += 1 << 12 {
-				a.write(text(at, 1<<12))
+				a.write(s.text(at, 1<<12))
 			}
 			if a.conn.Buffered() == 0 {
 				s.t.Errorf("Buffered() = 0 after %d bytes that nobody reads", s.large())
@@ -293,7 +297,7 @@ var flowCases = []scenario{
 		got := s.count(b)
 		s.do(func() {
 			b.pause()
-			a.write(text(0, s.large()))
+			a.write(s.text(0, s.large()))
 			a.closeWrite()
 			a.write("late")
 		})
@@ -309,7 +313,7 @@ var flowCases = []scenario{
 		got := s.count(b)
 		s.do(func() {
 			b.pause()
-			a.write(text(0, s.large()))
+			a.write(s.text(0, s.large()))
 			a.close()
 		})
 		s.settle()
@@ -325,7 +329,7 @@ var flowCases = []scenario{
 		a, b := s.pair()
 		s.do(func() {
 			b.pause()
-			a.write(text(0, s.large()))
+			a.write(s.text(0, s.large()))
 		})
 		s.settle()
 		s.do(b.close)
@@ -360,7 +364,7 @@ var flowCases = []scenario{
 				}
 			}
 			out.on = func(string) { in.resume(); paused = false }
-			source.write(text(0, s.large()))
+			source.write(s.text(0, s.large()))
 			source.closeWrite()
 		})
 		if !s.until(func() bool { return paused }) {
@@ -377,8 +381,8 @@ var flowCases = []scenario{
 		a, b := s.pair()
 		atA, atB := s.count(a), s.count(b)
 		s.do(func() {
-			a.write(text(0, s.large()))
-			b.write(text(0, s.large()))
+			a.write(s.text(0, s.large()))
+			b.write(s.text(0, s.large()))
 			a.closeWrite()
 			b.closeWrite()
 		})
@@ -392,11 +396,11 @@ var flowCases = []scenario{
 			b.pause()
 			a.on = func(string) {
 				if len(a.told) == 1 {
-					a.write(text(s.large(), s.large()))
+					a.write(s.text(s.large(), s.large()))
 				}
 				b.resume()
 			}
-			a.write(text(0, s.large()))
+			a.write(s.text(0, s.large()))
 			b.resume()
 		})
 		s.received(got, 2*s.large())
@@ -404,21 +408,12 @@ var flowCases = []scenario{
 	}},
 }
 
-// text is n bytes of a stream that tells where they belong.
-func text(at, n int) string {
-	b := make([]byte, n)
-	for i := range b {
-		b[i] = byte((at+i)*0x9e3779b1>>16) | 1
-	}
-	return string(b)
-}
-
-// count has what e receives compared with text and counted.
+// count has what e receives compared with the stream and counted.
 func (s *stage) count(e *end) *int {
 	n := new(int)
 	s.do(func() {
 		e.sink = func(p []byte) {
-			if want := text(*n, len(p)); string(p) != want && !s.t.Failed() {
+			if string(p) != s.text(*n, len(p)) && !s.t.Failed() {
 				s.t.Errorf("bytes at %d of what %s received are not what was sent", *n, e.name)
 			}
 			*n += len(p)

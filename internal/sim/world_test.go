@@ -50,10 +50,14 @@ type world interface {
 type stage struct {
 	world
 	t       *testing.T
-	swapped bool // pair returns the accepted end first
-	calling int  // how many methods of connections are being called
+	stream  string // bytes that tell where they belong, for volumes
+	swapped bool   // pair returns the accepted end first
+	calling int    // how many methods of connections are being called
 	ends    []*end
 }
+
+// text is n bytes of the stream.
+func (s *stage) text(at, n int) string { return s.stream[at : at+n] }
 
 // connect makes an end that connects; nothing has happened when it returns. For
 // the loop only.

@@ -1,0 +1,242 @@
+package loop
+
+import (
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// aloneEnv is set where a test runs in a process of its own.
+const aloneEnv = "LOOP_TEST_ALONE"
+
+// alone runs the test again in a process of its own, and reports false there.
+func alone(t *testing.T, wrap ...string) bool {
+	t.Helper()
+	if os.Getenv(aloneEnv) != "" {
+		return false
+	}
+	args := append(wrap, os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=60s")
+	cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
+	cmd.Env = append(os.Environ(), aloneEnv+"=1")
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
+		t.Errorf("in a process of its own: %v\n%s", err, out)
+	}
+	return true
+}
+
+// TestOutOfDescriptors runs a loop that has room for a few connections.
+func TestOutOfDescriptors(t *testing.T) {
+	if alone(t) {
+		return
+	}
+	const room, clients = 10, 30
+	l := startLoop(t)
+	ln := listen(t, "127.0.0.1:0")
+	var accepted []*Conn
+	shed := 0
+	var reason error
+	on(t, l, func() {
+		open := func(c *Conn) Handler {
+			accepted = append(accepted, c)
+			return echo(c)
+		}
+		if err := l.Accept(ln, open, func(err error) { shed++; reason = err }); err != nil {
+			t.Error(err)
+		}
+	})
+	sockets := make([]int, clients+1) // opened as long as there are descriptors
+	for i := range sockets {
+		sockets[i] = socket(t)
+	}
+	limit(t, room)
+
+	for _, fd := range sockets[:clients] {
+		connect(t, fd, ln.Addr())
+	}
+	eventually(t, l, "the rest was shed", func() bool { return len(accepted)+shed == clients })
+	on(t, l, func() {
+		if len(accepted) != room || reason != syscall.EMFILE {
+			t.Errorf("%d were accepted and %d shed with %v; want %d and %d with %v", len(accepted), shed, reason, room, clients-room, syscall.EMFILE)
+		}
+	})
+	for _, fd := range sockets[room:clients] {
+		if n, err := unix.Read(fd, make([]byte, 1)); n != 0 || err != nil {
+			t.Errorf("a connection that was shed reads %d, %v; want an end", n, err)
+		}
+	}
+	idle(t, l, "with all descriptors in use")
+
+	told := make(chan error, 1)
+	on(t, l, func() {
+		var c *Conn
+		c = l.Connect(ln.Addr(), &hooks{closed: func(err error) { c.Close(); told <- err }})
+	})
+	if err := <-told; err != syscall.EMFILE {
+		t.Errorf("Connect without a descriptor: Closed(%v); want %v", err, syscall.EMFILE)
+	}
+
+	// Somebody else has taken even the spare one: nothing can be closed.
+	on(t, l, func() { closeFD(l.spare); l.spare = noFD })
+	stolen := openSpare()
+	connect(t, sockets[clients], ln.Addr())
+	idle(t, l, "with a connection that can't be shed")
+	on(t, l, func() {
+		if len(accepted)+shed != clients {
+			t.Errorf("%d were accepted and %d shed; want nothing new", len(accepted), shed)
+		}
+	})
+	closeFD(stolen)
+	eventually(t, l, "the spare descriptor sheds again", func() bool { return shed == clients-room+1 })
+
+	on(t, l, func() {
+		for _, c := range accepted {
+			c.Close()
+		}
+		accepted = accepted[:0]
+	})
+	c := dial(t, ln.Addr())
+	if _, err := c.Write([]byte("x")); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.Read(make([]byte, 1)); err != nil {
+		t.Errorf("with descriptors again, the echo is %v", err)
+	}
+	for _, fd := range sockets {
+		closeFD(fd)
+	}
+}
+
+// limit leaves the process room for that many descriptors more.
+func limit(t *testing.T, room int) {
+	t.Helper()
+	var fill [64]int // more than there are gaps, so that none is left
+	for i := range fill {
+		if fill[i] = openSpare(); fill[i] == noFD {
+			t.Fatal("no descriptors to begin with")
+		}
+	}
+	var rl unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &rl); err != nil {
+		t.Fatal(err)
+	}
+	rl.Cur = uint64(fill[len(fill)-1] + 1)
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &rl); err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range fill[:room] {
+		closeFD(fd)
+	}
+	t.Cleanup(func() {
+		for _, fd := range fill[room:] {
+			closeFD(fd)
+		}
+	})
+}
+
+// idle holds the loop to sleeping while nothing can be done.
+func idle(t *testing.T, l *Loop, when string) {
+	t.Helper()
+	const during = 500 * time.Millisecond
+	before := processorOf(t, l)
+	time.Sleep(during)
+	if took := processorOf(t, l) - before; took > during/10 {
+		t.Errorf("%s the loop used %v of the processor in %v; want next to nothing", when, took, during)
+	}
+}
+
+func socket(t *testing.T) int {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fd
+}
+
+func connect(t *testing.T, fd int, to netip.AddrPort) {
+	t.Helper()
+	if err := unix.Connect(fd, &unix.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestOptionsOfSessions asks the kernel what it has set on both sorts of
+// connections.
+func TestOptionsOfSessions(t *testing.T) {
+	o := Options{KeepIdle: 11 * time.Second, KeepInterval: 7 * time.Second, UserTimeout: 23 * time.Second}
+	l, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, err := Listen(t.Context(), "127.0.0.1:0", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	var accepted, connected *Conn
+	ran := make(chan error, 1)
+	go func() { ran <- l.Run() }()
+	defer func() { l.Stop(); <-ran }()
+	serve(t, l, ln, func(c *Conn) Handler { accepted = c; return &hooks{} })
+	on(t, l, func() { connected = l.Connect(ln.Addr(), &hooks{}) })
+	eventually(t, l, "it was accepted", func() bool { return accepted != nil })
+	on(t, l, func() {
+		for name, c := range map[string]*Conn{"accepted": accepted, "connected": connected} {
+			for _, opt := range []struct {
+				name               string
+				level, value, want int
+			}{
+				{"TCP_NODELAY", unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
+				{"SO_KEEPALIVE", unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
+				{"TCP_KEEPIDLE", unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 11},
+				{"TCP_KEEPINTVL", unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 7},
+				{"TCP_USER_TIMEOUT", unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 23_000},
+			} {
+				if got, err := unix.GetsockoptInt(c.fd, opt.level, opt.value); got != opt.want || err != nil {
+					t.Errorf("%s connection: %s = %d, %v; want %d", name, opt.name, got, err, opt.want)
+				}
+			}
+			if flags, err := unix.FcntlInt(uintptr(c.fd), unix.F_GETFL, 0); flags&unix.O_NONBLOCK == 0 || err != nil {
+				t.Errorf("%s connection may block", name)
+			}
+			if flags, err := unix.FcntlInt(uintptr(c.fd), unix.F_GETFD, 0); flags&unix.FD_CLOEXEC == 0 || err != nil {
+				t.Errorf("%s connection is inherited by programs", name)
+			}
+		}
+	})
+}
+
+// TestStopTwice has the second one not write to what is somebody else's by then.
+func TestStopTwice(t *testing.T) {
+	l, err := New(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	woken := l.poll.wakeFD
+	l.Stop()
+	if err := l.Run(); err != nil {
+		t.Errorf("Run() = %v", err)
+	}
+	fd, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fd != woken {
+		if err := unix.Dup3(fd, woken, unix.O_CLOEXEC); err != nil {
+			t.Fatal(err)
+		}
+		defer closeFD(woken)
+	}
+	defer closeFD(fd)
+	l.Stop()
+	if n, err := unix.Read(fd, make([]byte, 8)); err != unix.EAGAIN {
+		t.Errorf("Stop after the end wrote to a descriptor that isn't the loop's: read %d, %v", n, err)
+	}
+}
