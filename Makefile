@@ -1,5 +1,5 @@
 # Every target is one command; what it does stands in the script.
-.PHONY: build test check fuzz bench testbed compose hooks
+.PHONY: build test check fuzz bench gobench testbed compose hooks
 
 build: ## the program, into ./agiproxy
 	tools/build
@@ -13,8 +13,11 @@ check: ## what needs nothing but Go: formatting, vet, staticcheck, tests with -r
 fuzz: ## ten minutes of each fuzz target
 	tools/fuzz 10m
 
-bench: ## the benchmarks, six times each, for benchstat
-	tools/bench
+bench: ## agiproxy beside HAProxy and nginx; half an hour on a machine that does nothing else
+	testbed/bench/run
+
+gobench: ## the Go benchmarks, six times each, for benchstat
+	tools/gobench
 
 testbed: ## real calls on a real Asterisk
 	testbed/run -v

@@ -71,6 +71,9 @@ func (d *Dialogue) Commands() int { return int(d.commands) }
 // Pending returns the command that runs, and false in the backend's turn.
 func (d *Dialogue) Pending() (Command, bool) { return d.pending[0], d.n > 0 }
 
+// InFlight returns how many commands have not been answered.
+func (d *Dialogue) InFlight() int { return int(d.n) }
+
 // MidReply reports whether Asterisk has begun a reply or a line and not ended
 // it, so that more is on its way.
 func (d *Dialogue) MidReply() bool { return d.prefixN > 0 || d.reply != between }

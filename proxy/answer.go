@@ -17,13 +17,16 @@ func (s *Session) answer() {
 	s.front.SetTimer(s.after(answerTimeout))
 }
 
-// sayFailure ends the session with the line that makes Asterisk set AGISTATUS
-// to FAILURE. Closing without it would be SUCCESS.
+// FailureLine makes Asterisk set AGISTATUS to FAILURE. A connection that is closed
+// without it is SUCCESS.
 //
 // Source: run_agi in Asterisk's res/res_agi.c, which looks for that word before
 // it takes a line as a command.
+const FailureLine = "failure\n"
+
+// sayFailure ends the session so that the dialplan sees a failure.
 func (s *Session) sayFailure() {
-	s.front.Write([]byte("failure\n"))
+	s.front.Write([]byte(FailureLine))
 	s.closeFront()
 }
 

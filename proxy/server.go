@@ -178,7 +178,7 @@ func (w *Worker) Abort() {
 	for s := range w.sessions.all() {
 		s.conclude(Shutdown, errShutdown)
 		if s.state == settling || s.state == answering {
-			s.front.Write([]byte("failure\n"))
+			s.front.Write([]byte(FailureLine))
 		}
 		s.end()
 	}

@@ -40,6 +40,7 @@ func (s *Session) lose(err error) {
 type ownDialogue struct {
 	status string // for AGIPROXYSTATUS
 	marker string // the word that tells agiproxy's own reply from those before it
+	nudge  bool   // several commands are in flight, see settle
 	lines  agi.Lines
 }
 
@@ -65,8 +66,14 @@ func (s *Session) fail(status string, outcome Outcome, err error) {
 // value may look like several. A question with a unique answer tells them all
 // apart, and stops what can be stopped. What can't, as EXEC Dial, runs to its
 // end, which may be hours away: a call isn't cut because a server died.
+//
+// Of lines that arrive together Asterisk takes the first; the others wait in its
+// buffer until something more arrives (run_agi polls the socket, but reads by
+// fgets). So if the backend had several commands in flight, each reply is
+// followed by a harmless line that gets the next one going.
 func (s *Session) settle() {
 	s.state = settling
+	s.own.nudge = s.dialogue.InFlight() > 1
 	s.own.marker = fmt.Sprintf("agiproxy-%016x", rand.Uint64())
 	limit := answerTimeout
 	if s.dialogue.Turn() == agi.AsterisksTurn {
@@ -84,6 +91,8 @@ func (o *ownDialogue) feed(s *Session, p []byte) {
 		case settling:
 			if bytes.Contains(line, []byte(o.marker)) {
 				s.answer()
+			} else if o.nudge {
+				s.front.Write([]byte("NOOP\n"))
 			}
 		case answering:
 			if _, err := agi.ParseReply(line); err == nil {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
@@ -112,7 +113,7 @@ func serve(cmd *cobra.Command, f serveFlags) error {
 		return &wrongError{err}
 	}
 	sink := logsink.New(cmd.ErrOrStderr())
-	defer sink.Flush()
+	defer flush(sink)
 	log := hclog.New(&hclog.LoggerOptions{
 		Output:     sink,
 		Level:      hclog.LevelFromString(cfg.Log.Level),
@@ -134,6 +135,22 @@ func serve(cmd *cobra.Command, f serveFlags) error {
 	}
 	log.Info("started", "version", b.version, "pid", os.Getpid())
 	return obeySignals(a, signals, log)
+}
+
+// lastWords is how long the log's reader gets to take the last records.
+const lastWords = 2 * time.Second
+
+// flush writes what is left of the log, unless its reader has stopped reading.
+func flush(sink *logsink.Sink) {
+	done := make(chan struct{})
+	go func() {
+		sink.Flush()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(lastWords):
+	}
 }
 
 // obeySignals runs the proxy and does what the signals say.

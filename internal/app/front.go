@@ -40,6 +40,7 @@ func (a *App) listen(listeners []config.Listener, before []*front) (fronts []*fr
 		if err != nil {
 			return fronts, err
 		}
+		socket.Farewell = []byte(proxy.FailureLine)
 		fronts = append(fronts, &front{c.Address, socket, proxy.NewListener(c.Address, listenerOptions(&c))})
 	}
 	return fronts, nil
@@ -76,7 +77,7 @@ func (a *App) shut(fronts []*front) {
 		var wg sync.WaitGroup
 		for _, w := range a.workers {
 			wg.Add(1)
-			if w.loop.Do(func() { w.loop.Refuse(f.socket); wg.Done() }) != nil {
+			if w.loop.Do(func() { w.loop.Finish(f.socket); wg.Done() }) != nil {
 				wg.Done()
 			}
 		}

@@ -23,7 +23,9 @@ func (a *App) Reload() error {
 	a.reloading.Lock()
 	defer a.reloading.Unlock()
 	err := a.reload()
-	a.metrics.reloaded(err)
+	if !errors.Is(err, ErrNoFile) { // which says nothing about a configuration
+		a.metrics.reloaded(err)
+	}
 	if err != nil {
 		a.log.Error("configuration not reloaded", "error", err)
 		return err

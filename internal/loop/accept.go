@@ -18,9 +18,17 @@ const (
 	restTime = 100 * time.Millisecond
 )
 
+// finishRounds times acceptBurst is more than the longest line that the kernel
+// keeps by default (net.core.somaxconn, 4096).
+const finishRounds = 80
+
 // A Listener is a socket that loops accept connections from. It may be given to
 // several loops.
 type Listener struct {
+	// Farewell is what a connection gets that there is no descriptor for, before
+	// it is closed; nil is nothing. It is set before Accept.
+	Farewell []byte
+
 	fd   int
 	addr netip.AddrPort
 }
@@ -73,20 +81,22 @@ func (ln *Listener) Close() {
 
 // An acceptor is a listener as one loop serves it.
 type acceptor struct {
-	loop *Loop
-	fd   int
-	slot uint32
-	rest timer // runs while the poller doesn't watch the listener
-	open func(*Conn) Handler
-	shed func(error)
+	loop     *Loop
+	fd       int
+	slot     uint32
+	farewell []byte
+	rest     timer // runs while the poller doesn't watch the listener
+	open     func(*Conn) Handler
+	shed     func(error)
 }
 
 // Accept takes connections from ln from now on and calls open for each, which
 // returns the connection's handler, or nil to have it closed without a byte. A
-// connection for which there is no descriptor is closed, and shed is called
-// with the reason. For handlers and Do only; [Loop.Refuse] ends it.
+// connection for which there is no descriptor gets the listener's farewell and is
+// closed, and shed is called with the reason. For handlers and Do only;
+// [Loop.Refuse] and [Loop.Finish] end it.
 func (l *Loop) Accept(ln *Listener, open func(*Conn) Handler, shed func(error)) error {
-	a := &acceptor{loop: l, fd: ln.fd, slot: l.takeSlot(), open: open, shed: shed}
+	a := &acceptor{loop: l, fd: ln.fd, slot: l.takeSlot(), farewell: ln.Farewell, open: open, shed: shed}
 	a.rest.owner = a
 	l.slots[a.slot].acceptor = a
 	if err := l.poll.addListener(a.fd, l.id(a.slot)); err != nil {
@@ -107,6 +117,21 @@ func (l *Loop) Refuse(ln *Listener) {
 			return
 		}
 	}
+}
+
+// Finish takes all that waits in the listener's line, and then is [Loop.Refuse]: a
+// connection that the kernel has made already would be reset when the listener
+// is closed. For Do only.
+func (l *Loop) Finish(ln *Listener) {
+	for range finishRounds {
+		for _, s := range l.slots {
+			if s.acceptor != nil && s.acceptor.fd == ln.fd {
+				l.accept(s.acceptor)
+				break
+			}
+		}
+	}
+	l.Refuse(ln)
 }
 
 func (l *Loop) accept(a *acceptor) {
@@ -137,6 +162,7 @@ func (l *Loop) adopt(fd int, remote netip.AddrPort, a *acceptor) {
 	c := &Conn{loop: l, fd: fd, slot: noSlot, remote: remote}
 	c.timer.owner = c
 	if err := l.register(c); err != nil {
+		c.Write(a.farewell)
 		c.Close()
 		a.shed(fmt.Errorf("watch connection: %w", err))
 		return
@@ -155,6 +181,8 @@ func (l *Loop) shed(a *acceptor, reason error) {
 	}
 	fd, _, err := acceptSocket(a.fd)
 	if err == nil {
+		_, _ = write(fd, a.farewell) // a new socket has room for it
+		shutdownWrite(fd)
 		closeFD(fd)
 	}
 	l.spare = openSpare()
