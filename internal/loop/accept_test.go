@@ -65,6 +65,30 @@ func TestRefuseWhileAccepting(t *testing.T) {
 	})
 }
 
+// TestFinishTakesWhatWaits has more connections wait than are accepted at once.
+func TestFinishTakesWhatWaits(t *testing.T) {
+	l := startLoop(t)
+	ln := listen(t, "127.0.0.1:0")
+	accepted := 0
+	serve(t, l, ln, func(c *Conn) Handler { accepted++; return echo(c) })
+	const waiting = 2*acceptBurst + 1
+	on(t, l, func() { // while the loop can't look
+		for range waiting {
+			dial(t, ln.Addr())
+		}
+		if l.Finish(ln); accepted != waiting {
+			t.Errorf("Finish has taken %d connections of %d that waited", accepted, waiting)
+		}
+	})
+	dial(t, ln.Addr())
+	time.Sleep(20 * time.Millisecond)
+	on(t, l, func() {
+		if accepted != waiting {
+			t.Errorf("%d connections were accepted after Finish", accepted-waiting)
+		}
+	})
+}
+
 // TestRefuseWhileResting looks at a listener that is to be watched again later:
 // by then its descriptor may be somebody else's.
 func TestRefuseWhileResting(t *testing.T) {

@@ -39,6 +39,7 @@ func TestOutOfDescriptors(t *testing.T) {
 	const room, clients = 10, 30
 	l := startLoop(t)
 	ln := listen(t, "127.0.0.1:0")
+	ln.Farewell = []byte("failure\n")
 	var accepted []*Conn
 	shed := 0
 	var reason error
@@ -67,8 +68,12 @@ func TestOutOfDescriptors(t *testing.T) {
 		}
 	})
 	for _, fd := range sockets[room:clients] {
-		if n, err := unix.Read(fd, make([]byte, 1)); n != 0 || err != nil {
-			t.Errorf("a connection that was shed reads %d, %v; want an end", n, err)
+		buf := make([]byte, 100)
+		if n, err := unix.Read(fd, buf); string(buf[:max(n, 0)]) != "failure\n" || err != nil {
+			t.Errorf("a connection that was shed reads %q, %v; want the farewell", buf[:max(n, 0)], err)
+		}
+		if n, err := unix.Read(fd, buf); n != 0 || err != nil {
+			t.Errorf("a connection that was shed reads %d, %v after the farewell; want an end", n, err)
 		}
 	}
 	idle(t, l, "with all descriptors in use")
