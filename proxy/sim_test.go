@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -165,22 +167,33 @@ func (w *wholeLines) Write(p []byte) {
 	w.Conn.Write(p)
 }
 
-// TestSimulation runs many small simulations; a seed that fails does so again
-// when it is put into seeds.
+// TestSimulation runs many small simulations, as many at a time as there are
+// processors; a seed that fails does so again.
 func TestSimulation(t *testing.T) {
 	const sessions = 200
 	runs := uint64(500)
 	if testing.Short() {
 		runs = 25
 	}
+	var mu sync.Mutex
 	outcomes := map[Outcome]int{}
-	for seed := range runs {
-		sm := newSimulation(t, seed)
-		sm.run(sessions)
-		for o, n := range sm.outcomes {
-			outcomes[o] += n
+	t.Run("seeds", func(t *testing.T) {
+		shards := uint64(runtime.GOMAXPROCS(0))
+		for shard := range shards {
+			t.Run("", func(t *testing.T) {
+				t.Parallel()
+				for seed := shard; seed < runs; seed += shards {
+					sm := newSimulation(t, seed)
+					sm.run(sessions)
+					mu.Lock()
+					for o, n := range sm.outcomes {
+						outcomes[o] += n
+					}
+					mu.Unlock()
+				}
+			})
 		}
-	}
+	})
 	var all []string
 	for o := Completed; o <= Shutdown; o++ {
 		all = append(all, fmt.Sprintf("%v %d", o, outcomes[o]))

@@ -175,9 +175,8 @@ func (a *App) AdminAddr() string {
 // nothing from outside brings about.
 func (a *App) Run(ctx context.Context) error {
 	// A loop keeps its processor while it waits, so the others need their own.
-	if want := len(a.workers) + 2; runtime.GOMAXPROCS(0) < want {
-		runtime.GOMAXPROCS(want)
-	}
+	// Said in any case, since otherwise Go may lower the number while we run.
+	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), len(a.workers)+2))
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var loops, others sync.WaitGroup
