@@ -7,7 +7,7 @@ build: ## the program, into ./agiproxy
 test: ## everything: check, real calls on a real Asterisk, the compose file
 	tools/test
 
-check: ## what needs nothing but Go: formatting, vet, staticcheck, tests with -race, fuzzing, known vulnerabilities
+check: ## what needs no root, only Go and a C compiler: formatting, vet, staticcheck, tests with -race, fuzzing, known vulnerabilities
 	tools/check
 
 fuzz: ## ten minutes of each fuzz target

@@ -44,7 +44,7 @@ type Backend struct {
 
 	sessions atomic.Int64 // loans under way
 	total    atomic.Uint64
-	current  atomic.Int64 // smooth weighted round-robin, see roundRobin
+	current  atomic.Int64 // smooth weighted round-robin, see RoundRobin
 
 	waiting atomic.Int64  // sessions in which the server owes nothing
 	moves   atomic.Uint64 // moves that servers' turns ended with

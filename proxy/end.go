@@ -187,9 +187,12 @@ func (s *Server) ended(r *Record) {
 		"commands", r.Commands, "dispatch", r.Dispatch.Round(time.Microsecond).String(),
 		"duration", r.Duration.Round(time.Microsecond).String(), "bytes", r.Bytes, "error", r.Err,
 	}
-	if r.Err == nil {
+	switch {
+	case r.Err == nil:
 		s.opts.Log.Info("session ended", args[:len(args)-2]...)
-	} else {
+	case r.Outcome == Rejected || r.Outcome == Lost || r.Outcome == NoBackend || r.Outcome == NoRoute:
+		s.opts.Log.Warn("session ended", args[:]...) // a call was not served
+	default:
 		s.opts.Log.Info("session ended", args[:]...)
 	}
 	if s.opts.Ended != nil {

@@ -191,6 +191,9 @@ func startProxy(listen string, servers []*ivr, pace tempo) (*running, error) {
 }
 
 func newDemoApp(listen, admin string, servers []*ivr, pace tempo) (*app.App, error) {
+	if _, err := config.Simple(listen, []string{servers[0].address}); err != nil {
+		return nil, &wrongError{err} // in the flag's words, not the text's
+	}
 	text := fmt.Appendf(nil, demoConfig, listen, pace.interval, pace.fastInterval,
 		servers[0].address, servers[1].address, servers[2].address, admin)
 	cfg, err := config.Parse("--listen "+listen, text)

@@ -12,7 +12,7 @@ var quick = []string{"FASTAGI_WAIT=0.05", "FASTAGI_SOUND=beep", "FASTAGI_MIN=10"
 
 const quickCalls = 20 // at a time
 
-// The article's application as it is, two seconds of silence included, on three
+// The Perl application as it is, two seconds of silence included, on three
 // servers: extension 108.
 func TestWelcomeThroughAgiproxy(t *testing.T) {
 	s := begin(t)
