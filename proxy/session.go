@@ -15,7 +15,7 @@ import (
 //	connecting  is kept for later    -                    end              another, or answering     another, or answering
 //	awaiting    is passed on         command → relaying   closing          another, answering, done  another, or answering
 //	relaying    is passed on         is passed on         closing          done, or settling         settling
-//	settling    is dropped           -                    end              -                         -
+//	settling    is dropped           -                    end              -                         answering
 //	answering   reply → closing      -                    end              -                         closing
 //	closing     is passed on         is passed on         end              end                       end
 //
