@@ -24,14 +24,14 @@ var (
 // trip.
 const proofStep = 25 * time.Millisecond
 
+// proofLimit bounds the wait for that answer; it is what a peer that isn't
+// there any more may take to not give it.
+const proofLimit = 3 * time.Second
+
 // mostEarly is how many bytes Asterisk may send between its header and the first
 // command. It sends HANGUP, unless a caller has forged an early end of the
 // header: then the rest of it, and each of its values has at most 4 KiB.
 const mostEarly = 64 << 10
-
-// proofLimit bounds the wait for that answer; it is what a peer that isn't
-// there any more may take to not give it.
-const proofLimit = 3 * time.Second
 
 // dispatch makes the next attempt, or tells Asterisk that there is none.
 func (s *Session) dispatch() {
@@ -51,7 +51,6 @@ func (s *Session) dispatch() {
 	s.attempts++
 	s.loan, s.last = loan, loan.Backend()
 	s.state = connecting
-	s.attemptSince = s.now()
 	s.back = s.worker.host.Connect(s.last.Addr(), (*backSide)(s))
 	s.armAttempt(s.pool.opts.ConnectTimeout)
 }
@@ -79,7 +78,6 @@ func (s *Session) sendHeader() {
 	}
 	s.countToBackend(len(header))
 	s.back.Write(header)
-	s.attemptSince = s.now()
 	s.turnSince = s.now()
 	if s.pool.opts.FirstCommandTimeout > 0 {
 		s.armAttempt(s.pool.opts.FirstCommandTimeout)
@@ -124,23 +122,20 @@ func (s *Session) leave() {
 // connectFailed is told that the backend could not be connected to.
 func (s *Session) connectFailed(err error) {
 	result := connectResult(err)
-	s.dropAttempt(result)
-	s.reason = err
 	if result == "local" {
+		s.dropAttempt(result)
+		s.reason = err
 		s.noBackend(errNoMeans) // nor would there be for another backend
 		return
 	}
-	s.tryAnother()
+	s.attemptFailed(result, err)
 }
 
-func (s *Session) connectLate() {
-	s.dropAttempt("timeout")
-	s.reason = errConnectLate
-	s.tryAnother()
-}
-
-// tryAnother goes on to another backend, if there is time.
-func (s *Session) tryAnother() {
+// attemptFailed gives the attempt up, counted by its result, and goes on to
+// another backend, if there is time.
+func (s *Session) attemptFailed(result string, err error) {
+	s.dropAttempt(result)
+	s.reason = err
 	s.tried = append(s.tried, s.last)
 	s.unproved = false
 	s.partial = nil
@@ -185,9 +180,7 @@ func (s *Session) retry(err error) {
 	if err != nil {
 		result, reason = "reset", err
 	}
-	s.dropAttempt(result)
-	s.reason = reason
-	s.tryAnother()
+	s.attemptFailed(result, reason)
 }
 
 // resetUnanswered takes the loss of the connection before the first command. The
@@ -202,9 +195,7 @@ func (s *Session) resetUnanswered(err error) {
 		s.lose(err)
 		return
 	}
-	s.dropAttempt("reset")
-	s.reason = fmt.Errorf("%w: %w", errUnread, err)
-	s.tryAnother()
+	s.attemptFailed("reset", fmt.Errorf("%w: %w", errUnread, err))
 }
 
 // prove finds out whether a backend that ended its side in order had read the
@@ -235,9 +226,7 @@ func (s *Session) commandLate() {
 		s.conclude(Hangup, errSilent)
 		s.end()
 	case s.replayable():
-		s.dropAttempt("silent")
-		s.reason = errSilent
-		s.tryAnother()
+		s.attemptFailed("silent", errSilent)
 	default:
 		s.lose(errSilent)
 	}

@@ -11,7 +11,6 @@ var (
 	errHalfLine = errors.New("closed within a line")
 	errLongLine = errors.New("line is longer than Asterisk takes")
 	errPending  = errors.New("closed with a command under way")
-	errMute     = errors.New("no command in time")
 )
 
 // relayCommands passes the backend's whole lines on, at once and unchanged. Half
@@ -157,10 +156,10 @@ func (s *Session) turnLate() {
 	case s.dialogue.Turn() == agi.AsterisksTurn:
 	case s.dialogue.HungUp():
 		// A mute backend would hold the channel in Asterisk for ever.
-		s.conclude(Hangup, errMute)
+		s.conclude(Hangup, errSilent)
 		s.end()
 	default:
-		s.lose(errMute)
+		s.lose(errSilent)
 	}
 }
 

@@ -56,7 +56,6 @@ type Session struct {
 
 	start         time.Duration // of the host's clock, as all of these
 	dispatchUntil time.Duration // 0 means no limit
-	attemptSince  time.Duration // when the connect began, then when the header was sent
 	turnSince     time.Duration
 	dispatchTook  time.Duration // from start to the first command; 0 until then
 
@@ -138,7 +137,7 @@ func (s *Session) TimedOut() {
 	case reading:
 		s.headerLate()
 	case connecting:
-		s.connectLate()
+		s.attemptFailed("timeout", errConnectLate)
 	case awaiting:
 		s.commandLate()
 	case relaying:

@@ -109,13 +109,10 @@ func (l *Loop) Accept(ln *Listener, open func(*Conn) Handler, shed func(error)) 
 // Refuse ends Accept. What waits in the listener's line stays there. For
 // handlers and Do only.
 func (l *Loop) Refuse(ln *Listener) {
-	for _, s := range l.slots {
-		if a := s.acceptor; a != nil && a.fd == ln.fd {
-			l.poll.remove(a.fd)
-			l.timers.remove(&a.rest)
-			l.freeSlot(a.slot)
-			return
-		}
+	if a := l.acceptorOf(ln); a != nil {
+		l.poll.remove(a.fd)
+		l.timers.remove(&a.rest)
+		l.freeSlot(a.slot)
 	}
 }
 
@@ -124,14 +121,23 @@ func (l *Loop) Refuse(ln *Listener) {
 // is closed. For Do only.
 func (l *Loop) Finish(ln *Listener) {
 	for range finishRounds {
-		for _, s := range l.slots {
-			if s.acceptor != nil && s.acceptor.fd == ln.fd {
-				l.accept(s.acceptor)
-				break
-			}
+		a := l.acceptorOf(ln)
+		if a == nil {
+			return // a handler has refused meanwhile
 		}
+		l.accept(a)
 	}
 	l.Refuse(ln)
+}
+
+// acceptorOf returns how this loop serves ln, nil if it doesn't.
+func (l *Loop) acceptorOf(ln *Listener) *acceptor {
+	for _, s := range l.slots {
+		if s.acceptor != nil && s.acceptor.fd == ln.fd {
+			return s.acceptor
+		}
+	}
+	return nil
 }
 
 func (l *Loop) accept(a *acceptor) {
