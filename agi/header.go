@@ -11,6 +11,9 @@ import (
 // for each of at most 127 arguments.
 const MaxHeaderLines = 256
 
+// headerSize is a little more than Asterisk's headers have without arguments.
+const headerSize = 768
+
 // What can be wrong with a header; a [HeaderError] wraps one of them.
 var (
 	ErrHeaderTooLarge = errors.New("header is too large")
@@ -57,6 +60,10 @@ func NewHeader(max int) *Header { return &Header{max: max} }
 // empty line has been seen. A *[HeaderError] means that this is no header, or
 // too large a one; Feed must not be called again after it.
 func (h *Header) Feed(p []byte) (n int, err error) {
+	if h.buf == nil {
+		// Asterisk's TCP brings the header in one or two pieces.
+		h.buf = make([]byte, 0, min(h.max, max(len(p), headerSize)))
+	}
 	for n < len(p) && !h.done {
 		end := bytes.IndexByte(p[n:], '\n') + 1
 		whole := end > 0

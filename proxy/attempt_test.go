@@ -13,7 +13,7 @@ func TestAbandonedConnectIsAnAttempt(t *testing.T) {
 	s.accept(asteriskAddr)
 	s.handler.Received(plainHeader)
 	s.handler.Closed(nil)
-	if n := testutil.CollectAndCount(s.server.opts.Metrics.attempts); n != 1 {
+	if n := testutil.CollectAndCount(s.server.Collector(), "agiproxy_attempts_total"); n != 1 {
 		t.Errorf("agiproxy_attempts_total has %d series; want 1: abandoned", n)
 	}
 }

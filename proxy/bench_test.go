@@ -5,8 +5,6 @@ import (
 	"unsafe"
 
 	"agiproxy/internal/loop"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // mostSession is the most that a session may take while it relays, its two
@@ -27,8 +25,8 @@ func TestRelayKeepsNoHeader(t *testing.T) {
 	s := newStage(Options{}, limits())
 	s.establish(plainHeader)
 	x := s.worker.sessions.first
-	if x.state != relaying || x.header != nil || x.early != nil || x.tried != nil || x.partial != nil || x.own != nil {
-		t.Errorf("state %v, header %v, early %d, tried %d, partial %d, own %v; want nothing kept", x.state, x.header != nil, len(x.early), len(x.tried), len(x.partial), x.own != nil)
+	if x.state != relaying || x.dispatching != nil || x.partial != nil || x.own != nil {
+		t.Errorf("state %v, dispatching %v, partial %d, own %v; want nothing kept", x.state, x.dispatching != nil, len(x.partial), x.own != nil)
 	}
 	s.finish()
 }
@@ -43,7 +41,7 @@ func TestRelayAllocatesNothing(t *testing.T) {
 		"an interrupted prompt":   {[]byte("STREAM FILE x \"\"\nNOOP\n"), okReply},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newStage(Options{Metrics: NewMetrics(prometheus.NewRegistry())}, limits())
+			s := newStage(Options{}, limits())
 			s.establish(plainHeader)
 			s.exchange(c.command, c.reply) // a command's counters are made when it is first seen
 			sent := s.front.written
@@ -61,7 +59,7 @@ func TestRelayAllocatesNothing(t *testing.T) {
 // BenchmarkSession is a whole call of three commands over connections that cost
 // nothing.
 func BenchmarkSession(b *testing.B) {
-	s := newStage(Options{Metrics: NewMetrics(prometheus.NewRegistry())}, limits())
+	s := newStage(Options{}, limits())
 	s.reuse = true
 	b.ReportAllocs()
 	for b.Loop() {
@@ -77,7 +75,7 @@ func BenchmarkSession(b *testing.B) {
 
 // BenchmarkRelay is one command and its reply.
 func BenchmarkRelay(b *testing.B) {
-	s := newStage(Options{Metrics: NewMetrics(prometheus.NewRegistry())}, limits())
+	s := newStage(Options{}, limits())
 	s.establish(plainHeader)
 	b.ReportAllocs()
 	for b.Loop() {

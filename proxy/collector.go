@@ -1,42 +1,68 @@
 package proxy
 
 import (
+	"agiproxy/agi"
 	"agiproxy/balancer"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// A stateCollector tells the state of the backends when it is asked, so that
-// nothing has to be kept up to date while sessions run and no series is left
-// over from a backend that a reload has removed.
-type stateCollector struct {
-	server            *Server
-	up, state, active *prometheus.Desc
+// A collector tells what the sessions have counted and the state of the
+// backends when it is asked, so that nothing has to be kept up to date while
+// sessions run and no state is left over from a backend that a reload has
+// removed.
+type collector struct {
+	server *Server
+
+	up, state, active                  *prometheus.Desc
+	sessions, duration, dispatch       *prometheus.Desc
+	attempts, commands, command, think *prometheus.Desc
+	bytes, rejected                    *prometheus.Desc
 }
 
-// Collector returns the metrics that tell the state of the pools which sessions
-// get now.
+// Collector returns the metrics of all sessions, and those that tell the state
+// of the pools which sessions get now. Collecting waits for the workers' loops.
 func (s *Server) Collector() prometheus.Collector {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
-		return prometheus.NewDesc(name, help, append([]string{"pool", "backend"}, labels...), nil)
+		return prometheus.NewDesc(name, help, labels, nil)
 	}
-	return &stateCollector{
+	return &collector{
 		server: s,
-		up:     desc("agiproxy_backend_up", "Whether the backend takes new sessions: 1 if it is up or busy."),
-		state:  desc("agiproxy_backend_state", "1 for the state that the backend is in.", "state"),
-		active: desc("agiproxy_sessions_active", "Sessions under way, attempts included."),
+		up:     desc("agiproxy_backend_up", "Whether the backend takes new sessions: 1 if it is up or busy.", "pool", "backend"),
+		state:  desc("agiproxy_backend_state", "1 for the state that the backend is in.", "pool", "backend", "state"),
+		active: desc("agiproxy_sessions_active", "Sessions under way, attempts included.", "pool", "backend"),
+		sessions: desc("agiproxy_sessions_total",
+			"Sessions that have ended, by pool and outcome; the pool is empty for those that were not routed.", "pool", "outcome"),
+		duration: desc("agiproxy_session_duration_seconds", "Time from accept to the session's end.", "pool"),
+		dispatch: desc("agiproxy_dispatch_duration_seconds", "Time from accept to the backend's first command.", "pool"),
+		attempts: desc("agiproxy_attempts_total",
+			"Attempts to have a session served by a backend, by result: served and completed are good.", "pool", "backend", "result"),
+		commands: desc("agiproxy_commands_total", "AGI commands that backends sent.", "pool", "command"),
+		command:  desc("agiproxy_command_duration_seconds", "Time that Asterisk took to answer a command.", "pool", "command"),
+		think:    desc("agiproxy_think_duration_seconds", "Time that a backend took to send its next command.", "pool", "backend"),
+		bytes:    desc("agiproxy_relay_bytes_total", "Bytes passed on, headers included.", "direction"),
+		rejected: desc("agiproxy_rejected_connections_total",
+			"Connections that did not become a session with a valid header, by reason.", "listener", "reason"),
 	}
 }
 
 // Describe implements [prometheus.Collector].
-func (c *stateCollector) Describe(ch chan<- *prometheus.Desc) {
-	ch <- c.up
-	ch <- c.state
-	ch <- c.active
+func (c *collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		c.up, c.state, c.active, c.sessions, c.duration, c.dispatch,
+		c.attempts, c.commands, c.command, c.think, c.bytes, c.rejected,
+	} {
+		ch <- d
+	}
 }
 
 // Collect implements [prometheus.Collector].
-func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	c.collectStates(ch)
+	c.collectCounts(ch)
+}
+
+func (c *collector) collectStates(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
@@ -58,6 +84,55 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	for label, n := range sessions {
 		gauge(c.active, float64(n), label[0], label[1])
+	}
+}
+
+func (c *collector) collectCounts(ch chan<- prometheus.Metric) {
+	count := func(d *prometheus.Desc, n uint64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
+	}
+	times := func(d *prometheus.Desc, h *histogram, labels ...string) {
+		n, sum, buckets := h.cumulative()
+		ch <- prometheus.MustNewConstHistogram(d, n, sum, buckets, labels...)
+	}
+	total := c.server.counts()
+	for _, p := range c.server.Table().Pools { // which are there before their first session
+		for _, b := range p.backends.Backends() {
+			total.pool(p.name).backend(b.Name())
+		}
+	}
+	count(c.bytes, total.toBackend, "to_backend")
+	count(c.bytes, total.toAsterisk, "to_asterisk")
+	for r, n := range total.rejected {
+		count(c.rejected, n, r.listener, r.reason)
+	}
+	for name, p := range total.pools {
+		ended := false
+		for o, n := range p.ended {
+			if n > 0 {
+				count(c.sessions, n, name, Outcome(o).String())
+				ended = true
+			}
+		}
+		if ended {
+			times(c.duration, &p.duration, name)
+		}
+		if name == "" {
+			continue // nothing is dispatched without a pool
+		}
+		times(c.dispatch, &p.dispatch, name)
+		for cmd, n := range p.commands {
+			if n != nil {
+				count(c.commands, n.sent, name, agi.Command(cmd).String())
+				times(c.command, &n.took, name, agi.Command(cmd).String())
+			}
+		}
+		for backend, b := range p.backends {
+			times(c.think, &b.think, name, backend)
+			for result, n := range b.attempts {
+				count(c.attempts, n, name, backend, result)
+			}
+		}
 	}
 }
 

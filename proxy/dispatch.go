@@ -43,15 +43,16 @@ func (s *Session) dispatch() {
 		s.noBackend(errNoAttempt)
 		return
 	}
-	loan, err := s.pool.backends.Pick(s.tried, 0)
+	loan, err := s.pool.backends.Pick(s.dispatching.tried, 0)
 	if err != nil {
 		s.noBackend(err)
 		return
 	}
 	s.attempts++
-	s.loan, s.last = loan, loan.Backend()
+	b := loan.Backend()
+	s.loan, s.counts = loan, s.worker.counts.pool(s.pool.name).backend(b.Name())
 	s.state = connecting
-	s.back = s.worker.host.Connect(s.last.Addr(), (*backSide)(s))
+	s.back = s.worker.host.Connect(b.Addr(), (*backSide)(s))
 	s.armAttempt(s.pool.opts.ConnectTimeout)
 }
 
@@ -59,8 +60,8 @@ func (s *Session) dispatch() {
 // the dispatch as a whole as its bound.
 func (s *Session) armAttempt(d time.Duration) {
 	at := s.after(d)
-	if s.dispatchUntil != 0 && (at == 0 || at > s.dispatchUntil) {
-		at = s.dispatchUntil
+	if until := s.dispatching.until; until != 0 && (at == 0 || at > until) {
+		at = until
 	}
 	s.front.SetTimer(at)
 }
@@ -69,12 +70,13 @@ func (s *Session) armAttempt(d time.Duration) {
 // connection that has just been made.
 func (s *Session) sendHeader() {
 	s.state = awaiting
-	header := s.header.Bytes()
+	d := s.dispatching
+	header := d.header.Bytes()
 	if s.attempts > 1 {
-		header = s.header.AppendReplay(nil, int(s.attempts))
+		header = d.header.AppendReplay(nil, int(s.attempts))
 	}
-	if len(s.early) > 0 {
-		header = append(header[:len(header):len(header)], s.early...)
+	if len(d.early) > 0 {
+		header = append(header[:len(header):len(header)], d.early...)
 	}
 	s.countToBackend(len(header))
 	s.back.Write(header)
@@ -91,13 +93,14 @@ func (s *Session) sendHeader() {
 // keepEarly takes what Asterisk sends before the first command. It belongs to
 // the session, so that the next attempt needs it as well.
 func (s *Session) keepEarly(p []byte) {
-	if len(s.early)+len(p) > mostEarly {
+	d := s.dispatching
+	if len(d.early)+len(p) > mostEarly {
 		s.dropAttempt("abandoned")
 		s.badHeader("too_large", errEarly)
 		return
 	}
 	left := s.dialogue.HungUp()
-	s.early = append(s.early, p...)
+	d.early = append(d.early, p...)
 	s.dialogue.Replies(p)
 	if s.state == awaiting {
 		s.countToBackend(len(p))
@@ -134,12 +137,13 @@ func (s *Session) connectFailed(err error) {
 // attemptFailed gives the attempt up, counted by its result, and goes on to
 // another backend, if there is time.
 func (s *Session) attemptFailed(result string, err error) {
+	d := s.dispatching
+	d.tried = append(d.tried, s.loan.Backend())
 	s.dropAttempt(result)
 	s.reason = err
-	s.tried = append(s.tried, s.last)
 	s.unproved = false
 	s.partial = nil
-	if s.dispatchUntil != 0 && s.now() >= s.dispatchUntil {
+	if d.until != 0 && s.now() >= d.until {
 		s.noBackend(errDispatchLate)
 		return
 	}
@@ -191,7 +195,7 @@ func (s *Session) retry(err error) {
 // was lost in another way, as with its host, proves nothing.
 func (s *Session) resetUnanswered(err error) {
 	reset := errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
-	if !reset || s.pool.opts.Replay == ReplayNever || len(s.early) > 0 {
+	if !reset || s.pool.opts.Replay == ReplayNever || len(s.dispatching.early) > 0 {
 		s.lose(err)
 		return
 	}
@@ -237,14 +241,14 @@ func (s *Session) noBackend(err error) {
 	if s.reason != nil {
 		err = fmt.Errorf("%w, the last attempt: %w", err, s.reason)
 	}
-	s.header = nil
+	s.dispatching = nil
 	s.fail("NOBACKEND", NoBackend, err)
 }
 
 // dropAttempt gives the attempt's backend back, counted by its result.
 func (s *Session) dropAttempt(result string) {
 	if s.loan.Backend() != nil {
-		s.pool.metrics.attempt(s.last, result)
+		s.counts.attempts[result]++
 	}
 	s.dropBackend()
 }

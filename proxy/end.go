@@ -73,7 +73,7 @@ func (s *Session) conclude(o Outcome, err error) {
 // completed takes the backend's close as the end of its script.
 func (s *Session) completed() {
 	if s.state == awaiting {
-		s.pool.metrics.attempt(s.last, "completed")
+		s.counts.attempts["completed"]++
 	}
 	outcome := Completed
 	if s.hungUp() {
@@ -88,7 +88,7 @@ func (s *Session) completed() {
 // it gets the time that it has after a hangup.
 func (s *Session) asteriskLeft(err error) {
 	if s.state == awaiting {
-		s.pool.metrics.attempt(s.last, "abandoned")
+		s.counts.attempts["abandoned"]++
 	}
 	outcome := Hangup
 	if s.dialogue.HangupAsked() {
@@ -96,7 +96,7 @@ func (s *Session) asteriskLeft(err error) {
 	}
 	s.conclude(outcome, err)
 	s.state = closing
-	s.header, s.early = nil, nil
+	s.dispatching = nil
 	s.loan.ServersTurn(true) // nothing explains the server's silence any more
 	s.back.CloseWrite()
 	s.back.Resume() // an Asterisk that is gone takes nothing any more
@@ -112,7 +112,7 @@ func (s *Session) closeFront() {
 		return
 	}
 	s.state = closing
-	s.header, s.early, s.partial = nil, nil, nil
+	s.dispatching, s.partial = nil, nil
 	s.front.CloseWrite()
 	linger := lingerTimeout
 	if s.dialogue.Turn() == agi.AsterisksTurn && s.own == nil {
@@ -155,7 +155,9 @@ func (s *Session) end() {
 	if s.admitted {
 		s.listener.sessions.Add(-1)
 	}
-	s.worker.server.ended(s.record())
+	r := s.record()
+	s.worker.counts.end(r)
+	s.worker.server.ended(r)
 	s.worker.server.sessions.Add(-1)
 }
 
@@ -163,13 +165,13 @@ func (s *Session) record() *Record {
 	r := &Record{
 		Outcome: s.outcome, Listener: s.listener.name, Client: s.front.RemoteAddr(),
 		Attempts: int(s.attempts), Commands: s.dialogue.Commands(), Dispatch: s.dispatchTook,
-		Duration: s.now() - s.start, Bytes: s.toBackend + s.toAsterisk, Err: s.reason,
+		Duration: s.now() - s.start, Bytes: s.bytes, Err: s.reason,
 	}
 	if s.pool != nil {
 		r.Pool = s.pool.name
 	}
-	if s.last != nil {
-		r.Backend = s.last.Name()
+	if s.counts != nil {
+		r.Backend = s.counts.name
 	}
 	if who := strings.Split(s.who, "\n"); len(who) == 3 {
 		r.Script, r.Channel, r.UniqueID = who[0], who[1], who[2]
@@ -177,9 +179,8 @@ func (s *Session) record() *Record {
 	return r
 }
 
-// ended counts and logs a session that has ended.
+// ended logs a session that has ended.
 func (s *Server) ended(r *Record) {
-	s.opts.Metrics.ended(r)
 	args := [...]any{
 		// As strings: in JSON hclog would write numbers and structs.
 		"outcome", r.Outcome.String(), "pool", r.Pool, "backend", r.Backend, "script", r.Script,

@@ -48,6 +48,7 @@ type fakeHost struct {
 }
 
 func (h *fakeHost) Now() time.Duration { return h.now }
+func (h *fakeHost) Do(f func()) error  { f(); return nil }
 func (h *fakeHost) Connect(addr netip.AddrPort, hd Handler) Conn {
 	h.back.reset(addr, hd)
 	return &h.back
@@ -71,7 +72,7 @@ func newStage(o Options, lo ListenerOptions) *stage {
 	b := balancer.NewBackend("ivr1", "10.0.0.1:4573")
 	b.SetAddr(netip.MustParseAddrPort("10.0.0.1:4573"))
 	pool := NewPool("ivr", PoolOptions{ConnectTimeout: time.Second, DispatchTimeout: 20 * time.Second, Attempts: 3, HangupTimeout: time.Minute},
-		balancer.NewPool(balancer.RoundRobin{}, []*balancer.Backend{b}), s.server.opts.Metrics)
+		balancer.NewPool(balancer.RoundRobin{}, []*balancer.Backend{b}))
 	s.server.Swap(&Table{Pools: []*Pool{pool}, Routes: []Route{{Pool: "ivr"}}})
 	s.worker = s.server.NewWorker(&s.host)
 	return s

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"errors"
 
 	"agiproxy/agi"
@@ -15,7 +16,8 @@ var (
 // readHeader takes the next bytes of the header; with its last the session
 // goes on to a pool.
 func (s *Session) readHeader(p []byte) {
-	n, err := s.header.Feed(p)
+	d := s.dispatching
+	n, err := d.header.Feed(p)
 	if err != nil {
 		reason := "malformed"
 		if !errors.Is(err, agi.ErrMalformed) {
@@ -24,33 +26,34 @@ func (s *Session) readHeader(p []byte) {
 		s.badHeader(reason, err)
 		return
 	}
-	if !s.header.Done() {
+	if !d.header.Done() {
 		return
 	}
-	s.who = string(s.header.Script()) + "\n" + string(s.header.Field("agi_channel")) + "\n" + string(s.header.Field("agi_uniqueid"))
-	if s.pool = s.worker.server.Table().route(s.header); s.pool == nil {
-		s.header = nil
+	s.who = string(d.header.Script()) + "\n" + string(d.header.Field("agi_channel")) + "\n" + string(d.header.Field("agi_uniqueid"))
+	if s.pool = s.worker.server.Table().route(&d.header); s.pool == nil {
+		s.dispatching = nil
 		s.dialogue.Replies(p[n:])
 		s.fail("NOROUTE", NoRoute, errNoRoute)
 		return
 	}
-	s.dispatchUntil = s.after(s.pool.opts.DispatchTimeout)
-	if s.early = append(s.early, p[n:]...); len(s.early) > 0 {
-		s.dialogue.Replies(s.early)
+	d.until = s.after(s.pool.opts.DispatchTimeout)
+	if n < len(p) {
+		d.early = bytes.Clone(p[n:])
+		s.dialogue.Replies(d.early)
 	}
 	s.dispatch()
 }
 
 // badHeader ends a session that can't be routed, counted by reason.
 func (s *Session) badHeader(reason string, err error) {
-	s.worker.server.opts.Metrics.reject(s.listener, reason)
-	s.header = nil
+	s.worker.counts.reject(s.listener, reason)
+	s.dispatching = nil
 	s.refuse(BadHeader, err)
 }
 
 func (s *Session) headerLate() {
-	s.worker.server.opts.Metrics.reject(s.listener, "late")
-	s.header = nil
+	s.worker.counts.reject(s.listener, "late")
+	s.dispatching = nil
 	s.refuse(Timeout, errHeaderLate)
 }
 

@@ -6,9 +6,6 @@ import (
 	"time"
 
 	"agiproxy/internal/sim"
-
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
 func TestListenerAllows(t *testing.T) {
@@ -40,8 +37,7 @@ func TestListenerAllows(t *testing.T) {
 			o.Allow = append(o.Allow, netip.MustParsePrefix(p))
 		}
 		var record *Record
-		m := NewMetrics(nil)
-		s := newStage(Options{Metrics: m, Ended: func(r *Record) { record = r }}, o)
+		s := newStage(Options{Ended: func(r *Record) { record = r }}, o)
 		s.accept(netip.AddrPortFrom(netip.MustParseAddr(c.from), 40000))
 		if got := s.handler != nil; got != c.want {
 			t.Errorf("a connection from %s, with %q allowed: let in %v; want %v", c.from, c.allow, got, c.want)
@@ -55,7 +51,7 @@ func TestListenerAllows(t *testing.T) {
 		if !s.front.closed || record == nil || record.Outcome != Rejected {
 			t.Errorf("%s: closed %v, record %+v; want it closed and rejected", c.from, s.front.closed, record)
 		}
-		if n := testutil.ToFloat64(m.rejected.WithLabelValues(":4577", "not_allowed")); n != 1 {
+		if n := s.worker.counts.rejected[rejection{":4577", "not_allowed"}]; n != 1 {
 			t.Errorf("%s: %v connections counted as not_allowed; want 1", c.from, n)
 		}
 		if s.server.Sessions() != 0 || s.listener.sessions.Load() != 0 {
@@ -69,9 +65,8 @@ func TestListenerAllows(t *testing.T) {
 func TestListenerIsFull(t *testing.T) {
 	o := limits()
 	o.MaxSessions = 2
-	m := NewMetrics(nil)
 	var records []*Record
-	s := newStage(Options{Metrics: m, Ended: func(r *Record) { records = append(records, r) }}, o)
+	s := newStage(Options{Ended: func(r *Record) { records = append(records, r) }}, o)
 	s.establish(plainHeader)
 	first := s.handler
 	s.accept(asteriskAddr) // in its header
@@ -95,7 +90,7 @@ func TestListenerIsFull(t *testing.T) {
 	if !s.front.closed || len(records) != 1 || records[0].Outcome != Rejected {
 		t.Errorf("after its end: closed %v, %d records; want it closed, and a record of outcome rejected", s.front.closed, len(records))
 	}
-	if n := testutil.ToFloat64(m.rejected.WithLabelValues(":4577", "max_sessions")); n != 1 {
+	if n := s.worker.counts.rejected[rejection{":4577", "max_sessions"}]; n != 1 {
 		t.Errorf("%v connections counted as max_sessions; want 1", n)
 	}
 
@@ -178,10 +173,9 @@ func TestHeaderTimerBeginsWithAccept(t *testing.T) {
 }
 
 func TestShedIsCounted(t *testing.T) {
-	m := NewMetrics(prometheus.NewRegistry())
-	s := newStage(Options{Metrics: m}, limits())
-	s.server.Shed(s.listener)
-	if n := testutil.ToFloat64(m.rejected.WithLabelValues(":4577", "descriptors")); n != 1 {
+	s := newStage(Options{}, limits())
+	s.worker.Shed(s.listener)
+	if n := s.worker.counts.rejected[rejection{":4577", "descriptors"}]; n != 1 {
 		t.Errorf("%v connections counted as shed; want 1", n)
 	}
 }

@@ -46,6 +46,9 @@ type Host interface {
 	Connect(addr netip.AddrPort, h Handler) Conn
 	// Now is the time since some fixed moment; it never goes back.
 	Now() time.Duration
+	// Do has f run on the loop. It may be called from anywhere. After an error
+	// the loop has ended, and f doesn't run.
+	Do(f func()) error
 }
 
 // frontSide is a session as its connection to Asterisk sees it.

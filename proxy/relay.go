@@ -62,8 +62,8 @@ func (s *Session) toFront(lines []byte) {
 		return
 	}
 	s.front.Write(lines)
-	s.toAsterisk += uint64(len(lines))
-	s.pool.metrics.toAsterisk.Add(float64(len(lines)))
+	s.bytes += uint64(len(lines))
+	s.worker.counts.toAsterisk += uint64(len(lines))
 	if s.state == awaiting {
 		s.firstCommand()
 	}
@@ -78,10 +78,10 @@ func (s *Session) toFront(lines []byte) {
 // this session.
 func (s *Session) firstCommand() {
 	s.state = relaying
-	s.pool.metrics.attempt(s.last, "served")
+	s.counts.attempts["served"]++
 	s.dispatchTook = s.now() - s.start
-	s.pool.metrics.dispatch.Observe(s.dispatchTook.Seconds())
-	s.header, s.early, s.tried, s.reason = nil, nil, nil, nil
+	s.counts.pool.dispatch.observe(s.dispatchTook)
+	s.dispatching, s.reason = nil, nil
 }
 
 // command follows one line that went to Asterisk.
@@ -91,10 +91,10 @@ func (s *Session) command(line []byte) {
 	if agi.IsFailure(line) {
 		return // the backend's own end of the session
 	}
-	s.pool.metrics.command(c)
+	s.counts.pool.command(c).sent++
 	if before == agi.BackendsTurn {
 		now := s.now()
-		s.pool.metrics.think(s.last, now-s.turnSince)
+		s.counts.think.observe(now - s.turnSince)
 		s.turnSince = now
 		s.loan.ServersTurn(false)
 		if s.state == relaying {
@@ -111,7 +111,7 @@ func (s *Session) relayReplies(p []byte) {
 	replies := s.dialogue.Replies(p)
 	if replies > 0 && before == agi.AsterisksTurn {
 		now := s.now()
-		s.pool.metrics.commandTook(running, now-s.turnSince)
+		s.counts.pool.command(running).took.observe(now - s.turnSince)
 		s.turnSince = now
 	}
 	if s.dialogue.MidReply() || bytes.HasPrefix(p, []byte("200 result=-1")) {
@@ -146,8 +146,8 @@ func (s *Session) passOn(p []byte) {
 }
 
 func (s *Session) countToBackend(n int) {
-	s.toBackend += uint64(n)
-	s.pool.metrics.toBackend.Add(float64(n))
+	s.bytes += uint64(n)
+	s.worker.counts.toBackend += uint64(n)
 }
 
 // turnLate is told that the backend's turn has lasted too long.

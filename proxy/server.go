@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"agiproxy/agi"
 	"agiproxy/balancer"
 
 	"github.com/hashicorp/go-hclog"
@@ -15,9 +14,8 @@ import (
 
 // Options of a server.
 type Options struct {
-	Log     hclog.Logger  // nil: nothing is logged
-	Metrics *Metrics      // nil: nobody reads them
-	Ended   func(*Record) // called once for each session, on its loop; may be nil
+	Log   hclog.Logger  // nil: nothing is logged
+	Ended func(*Record) // called once for each session, on its loop; may be nil
 }
 
 // A Server is what all workers share. It is safe for concurrent use.
@@ -28,6 +26,7 @@ type Server struct {
 
 	mu      sync.Mutex
 	retired []retired
+	workers []*Worker
 }
 
 // retired is a backend that no table has any more, while sessions are under way
@@ -41,9 +40,6 @@ type retired struct {
 func NewServer(o Options) *Server {
 	if o.Log == nil {
 		o.Log = hclog.NewNullLogger()
-	}
-	if o.Metrics == nil {
-		o.Metrics = NewMetrics(nil)
 	}
 	s := &Server{opts: o}
 	s.table.Store(&Table{})
@@ -114,18 +110,25 @@ func NewListener(name string, o ListenerOptions) *Listener {
 // Configure sets the limits for the sessions to come.
 func (l *Listener) Configure(o ListenerOptions) { l.opts.Store(&o) }
 
-// Shed counts a connection for which there was no descriptor.
-func (s *Server) Shed(l *Listener) { s.opts.Metrics.reject(l, "descriptors") }
-
 // A Worker has the sessions of one loop. Its methods belong to that loop.
 type Worker struct {
 	server   *Server
 	host     Host
 	sessions list
+	counts   *counts
 }
 
 // NewWorker returns a worker whose sessions stand on host.
-func (s *Server) NewWorker(host Host) *Worker { return &Worker{server: s, host: host} }
+func (s *Server) NewWorker(host Host) *Worker {
+	w := &Worker{server: s, host: host, counts: newCounts()}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.workers = append(s.workers, w)
+	return w
+}
+
+// Shed counts a connection for which there was no descriptor.
+func (w *Worker) Shed(l *Listener) { w.counts.reject(l, "descriptors") }
 
 // Accept begins a session on a connection from Asterisk and returns the
 // connection's handler; nil means that it isn't welcome and must be closed.
@@ -139,16 +142,16 @@ func (w *Worker) Accept(l *Listener, front Conn) Handler {
 	switch {
 	case !allowed:
 		s.conclude(Rejected, errNotAllowed)
-		w.server.opts.Metrics.reject(l, "not_allowed")
+		w.counts.reject(l, "not_allowed")
 		s.end()
 		return nil
 	case l.sessions.Add(1) > int64(o.MaxSessions):
 		l.sessions.Add(-1) // it takes nobody's place while it lingers
-		w.server.opts.Metrics.reject(l, "max_sessions")
+		w.counts.reject(l, "max_sessions")
 		s.refuse(Rejected, errTooManySessions)
 	default:
 		s.admitted = true
-		s.header = agi.NewHeader(o.MaxHeaderBytes)
+		s.dispatching = newDispatching(o.MaxHeaderBytes)
 		front.SetTimer(s.start + o.HeaderTimeout)
 	}
 	return (*frontSide)(s)

@@ -44,23 +44,19 @@ type Session struct {
 	back     Conn  // the attempt's or the dialogue's; nil if there is none
 	pool     *Pool // nil until the header is routed
 
-	loan  balancer.Loan
-	last  *balancer.Backend   // of the last attempt, for the record
-	tried []*balancer.Backend // by the attempts before this one
+	loan   balancer.Loan
+	counts *backendCounts // of the last attempt's backend; nil before the first
 
-	header   *agi.Header // nil once no attempt can need it
-	early    []byte      // what followed the header before the first command
-	partial  []byte      // the backend's line under way
-	own      *ownDialogue
-	dialogue agi.Dialogue
+	dispatching *dispatching // nil once no attempt can need it
+	partial     []byte       // the backend's line under way
+	own         *ownDialogue
+	dialogue    agi.Dialogue
 
-	start         time.Duration // of the host's clock, as all of these
-	dispatchUntil time.Duration // 0 means no limit
-	turnSince     time.Duration
-	dispatchTook  time.Duration // from start to the first command; 0 until then
+	start        time.Duration // of the host's clock, as all of these
+	turnSince    time.Duration
+	dispatchTook time.Duration // from start to the first command; 0 until then
 
-	toBackend  uint64 // bytes passed on
-	toAsterisk uint64
+	bytes uint64 // passed on, both ways together
 
 	who      string // script, channel and uniqueid for the record, separated by line feeds
 	reason   error  // why it ended as it did; nil is the ordinary way
@@ -70,6 +66,19 @@ type Session struct {
 	unproved bool // the backend has closed before its TCP said whether it read the header
 	gone     bool // Asterisk has closed
 	admitted bool // it counts against the listener's max_sessions
+}
+
+// dispatching is what a session keeps until the first command, after which no
+// other backend can serve it.
+type dispatching struct {
+	header agi.Header
+	early  []byte              // what followed the header
+	tried  []*balancer.Backend // by the attempts before this one
+	until  time.Duration       // of the host's clock; 0 means no limit
+}
+
+func newDispatching(maxHeader int) *dispatching {
+	return &dispatching{header: *agi.NewHeader(maxHeader)}
 }
 
 // FromAsterisk is told what Asterisk sent.

@@ -23,7 +23,7 @@ func (s *Session) lose(err error) {
 		s.end()
 		return
 	}
-	s.header, s.early, s.partial = nil, nil, nil
+	s.dispatching, s.partial = nil, nil
 	switch {
 	case s.hungUp():
 		s.conclude(Hangup, err)

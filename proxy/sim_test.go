@@ -20,6 +20,9 @@ type simHost struct{ *sim.Net }
 
 func (h simHost) Connect(addr netip.AddrPort, hd Handler) Conn { return h.Net.Connect(addr, hd) }
 
+// Do runs f at once: the loop is whoever runs the network.
+func (simHost) Do(f func()) error { f(); return nil }
+
 // A simulation is one network with one agiproxy in it, some backends that fail
 // in all ways, and callers. Its invariants are checked as it goes.
 type simulation struct {
@@ -76,7 +79,7 @@ func newSimulation(t *testing.T, seed uint64) *simulation {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sm.server.Swap(&Table{Pools: []*Pool{NewPool("ivr", opts, sm.pool, NewMetrics(nil))}, Routes: []Route{route}})
+	sm.server.Swap(&Table{Pools: []*Pool{NewPool("ivr", opts, sm.pool)}, Routes: []Route{route}})
 	sm.worker = sm.server.NewWorker(simHost{sm.net})
 	sm.listener = NewListener(":4577", ListenerOptions{
 		Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, MaxSessions: 40, HeaderTimeout: time.Second, MaxHeaderBytes: 4096,

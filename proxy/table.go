@@ -47,13 +47,13 @@ type Pool struct {
 	name     string
 	opts     PoolOptions
 	backends *balancer.Pool
-	metrics  *poolMetrics
 }
 
-// NewPool returns a pool that counts into m.
-func NewPool(name string, o PoolOptions, backends *balancer.Pool, m *Metrics) *Pool {
+// NewPool returns a pool. What its sessions count goes on with what an earlier
+// pool of that name has counted.
+func NewPool(name string, o PoolOptions, backends *balancer.Pool) *Pool {
 	o.Attempts = max(o.Attempts, 1)
-	return &Pool{name: name, opts: o, backends: backends, metrics: m.pool(name, backends.Backends())}
+	return &Pool{name: name, opts: o, backends: backends}
 }
 
 // Name returns the pool's name.

@@ -48,7 +48,6 @@ type App struct {
 	registry *prometheus.Registry
 	metrics  *metrics
 	probes   *health.Metrics
-	counts   *proxy.Metrics
 	server   *proxy.Server
 	tally    tally
 	workers  []*worker
@@ -92,8 +91,7 @@ func New(o Options) (*App, error) {
 	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	a.metrics = newMetrics(a.registry, o)
 	a.probes = health.NewMetrics(a.registry)
-	a.counts = proxy.NewMetrics(a.registry)
-	a.server = proxy.NewServer(proxy.Options{Log: o.Log.Named("proxy"), Metrics: a.counts, Ended: a.tally.count})
+	a.server = proxy.NewServer(proxy.Options{Log: o.Log.Named("proxy"), Ended: a.tally.count})
 	a.registry.MustRegister(a.server.Collector())
 	if err := a.start(); err != nil {
 		a.abandon()
@@ -128,7 +126,7 @@ func (a *App) start() error {
 		}
 	}
 	a.version = v
-	a.server.Swap(v.table(a.counts))
+	a.server.Swap(v.table())
 	a.metrics.reloaded(nil)
 	return nil
 }

@@ -104,15 +104,15 @@ func (v *version) resolve(log hclog.Logger) {
 	wg.Wait()
 }
 
-// table gives the backends what v says of them and makes what sessions see,
-// metrics included. It is called once, when v comes into force.
-func (v *version) table(m *proxy.Metrics) *proxy.Table {
+// table gives the backends what v says of them and makes what sessions see. It is
+// called once, when v comes into force.
+func (v *version) table() *proxy.Table {
 	for _, b := range v.backends {
 		b.Configure(b.conf.Weight, b.conf.MaxSessions, b.conf.Backup)
 	}
 	t := &proxy.Table{Routes: v.routes}
 	for _, p := range v.pools {
-		t.Pools = append(t.Pools, proxy.NewPool(p.config.Name, poolOptions(&p.config), balancer.NewPool(p.policy, p.backends), m))
+		t.Pools = append(t.Pools, proxy.NewPool(p.config.Name, poolOptions(&p.config), balancer.NewPool(p.policy, p.backends)))
 	}
 	return t
 }

@@ -45,6 +45,9 @@ func TestOutOfDescriptors(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
+		if _, err := io.WriteString(c, "agi_"); err != nil { // what says nothing stays in the kernel
+			t.Fatal(err)
+		}
 		idle = append(idle, c)
 	}
 	var closed atomic.Int32

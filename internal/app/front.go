@@ -36,7 +36,7 @@ func (a *App) listen(listeners []config.Listener, before []*front) (fronts []*fr
 			fronts = append(fronts, before[i])
 			continue
 		}
-		socket, err := loop.Listen(context.Background(), c.Address, loop.Options{})
+		socket, err := loop.Listen(context.Background(), c.Address, loop.ListenOptions{PeerSpeaks: time.Second})
 		if err != nil {
 			return fronts, err
 		}
@@ -61,7 +61,7 @@ func (a *App) open(fronts []*front) {
 					return h
 				}
 				return nil
-			}, func(err error) { a.shed(f, err) })
+			}, func(err error) { w.sessions.Shed(f.listener); a.shed(f, err) })
 			if err != nil {
 				a.log.Error("listener is not served", "listener", f.address, "error", err)
 			}
@@ -90,10 +90,9 @@ func (a *App) shut(fronts []*front) {
 // A shedder keeps a flood of connections from becoming a flood of records.
 type shedder struct{ last atomic.Int64 }
 
-// shed counts a connection that there was no descriptor for, and says so once a
-// second at most.
+// shed tells of a connection that there was no descriptor for, once a second at
+// most.
 func (a *App) shed(f *front, err error) {
-	a.server.Shed(f.listener)
 	now := time.Now().Unix()
 	if a.shedder.last.Swap(now) != now {
 		a.log.Warn("connection shed", "listener", f.address, "error", fmt.Errorf("accept: %w", err))

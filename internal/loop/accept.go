@@ -31,18 +31,30 @@ type Listener struct {
 
 	fd   int
 	addr netip.AddrPort
+	opts ListenOptions
 }
 
-// Listen opens a TCP listener on an address such as ":4577". Options that every
-// connection needs are set on it, since accepted sockets inherit them: no
-// delay, and keepalive as o says.
-func Listen(ctx context.Context, address string, o Options) (*Listener, error) {
-	o = o.withDefaults()
+// ListenOptions are a listener's. The zero value is usable.
+type ListenOptions struct {
+	// PeerSpeaks is for protocols in which the peer speaks first: a connection
+	// stays in the kernel until its first bytes are there, or for so long, and
+	// is read from as soon as it is accepted. 0 means a protocol in which
+	// anybody may.
+	PeerSpeaks time.Duration
+}
+
+// Listen opens a TCP listener on an address such as ":4577". Connections inherit
+// from it that small writes are sent at once.
+func Listen(ctx context.Context, address string, o ListenOptions) (*Listener, error) {
 	var optErr error
 	lc := net.ListenConfig{
-		KeepAlive: -1, // ours are set below, for IPv4 and IPv6 alike
+		KeepAlive: -1, // a loop gives connections theirs, when they are old enough
 		Control: func(_, _ string, rc syscall.RawConn) error {
-			return rc.Control(func(fd uintptr) { optErr = setSessionOptions(int(fd), &o) })
+			return rc.Control(func(fd uintptr) {
+				if optErr = setNoDelay(int(fd)); optErr == nil && o.PeerSpeaks > 0 {
+					optErr = setDefer(int(fd), o.PeerSpeaks)
+				}
+			})
 		},
 	}
 	lc.SetMultipathTCP(false) // Asterisk doesn't speak it, and it takes no TCP options
@@ -67,7 +79,7 @@ func Listen(ctx context.Context, address string, o Options) (*Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("duplicate descriptor of listener %s: %w", address, err)
 	}
-	return &Listener{fd: fd, addr: ln.Addr().(*net.TCPAddr).AddrPort()}, nil
+	return &Listener{fd: fd, addr: ln.Addr().(*net.TCPAddr).AddrPort(), opts: o}, nil
 }
 
 // Addr returns the address that the listener is bound to.
@@ -85,7 +97,9 @@ type acceptor struct {
 	fd       int
 	slot     uint32
 	farewell []byte
-	rest     timer // runs while the poller doesn't watch the listener
+	eager    bool  // connections have bytes when they are accepted
+	resting  bool  // the engine doesn't listen
+	rest     *Conn // none at all: its timer ends the rest
 	open     func(*Conn) Handler
 	shed     func(error)
 }
@@ -96,10 +110,10 @@ type acceptor struct {
 // closed, and shed is called with the reason. For handlers and Do only;
 // [Loop.Refuse] and [Loop.Finish] end it.
 func (l *Loop) Accept(ln *Listener, open func(*Conn) Handler, shed func(error)) error {
-	a := &acceptor{loop: l, fd: ln.fd, slot: l.takeSlot(), farewell: ln.Farewell, open: open, shed: shed}
-	a.rest.owner = a
+	a := &acceptor{loop: l, fd: ln.fd, slot: l.takeSlot(), farewell: ln.Farewell, eager: ln.opts.PeerSpeaks > 0, open: open, shed: shed}
+	a.rest = &Conn{loop: l, handler: (*resting)(a), fd: noFD, slot: noSlot}
 	l.slots[a.slot].acceptor = a
-	if err := l.poll.addListener(a.fd, l.id(a.slot)); err != nil {
+	if err := l.engine.listen(a); err != nil {
 		l.freeSlot(a.slot)
 		return fmt.Errorf("watch listener %s: %w", ln.addr, err)
 	}
@@ -110,9 +124,9 @@ func (l *Loop) Accept(ln *Listener, open func(*Conn) Handler, shed func(error)) 
 // handlers and Do only.
 func (l *Loop) Refuse(ln *Listener) {
 	if a := l.acceptorOf(ln); a != nil {
-		l.poll.remove(a.fd)
-		l.timers.remove(&a.rest)
 		l.freeSlot(a.slot)
+		l.engine.unlisten(a)
+		a.rest.Close()
 	}
 }
 
@@ -165,23 +179,26 @@ func (l *Loop) accept(a *acceptor) {
 
 // adopt makes fd a connection of this loop.
 func (l *Loop) adopt(fd int, remote netip.AddrPort, a *acceptor) {
-	c := &Conn{loop: l, fd: fd, slot: noSlot, remote: remote}
-	c.timer.owner = c
-	if err := l.register(c); err != nil {
+	c := &Conn{loop: l, fd: int32(fd), slot: noSlot, remote: newAddress(remote), noDelay: true}
+	l.register(c)
+	if err := l.engine.adopt(c); err != nil {
 		c.Write(a.farewell)
 		c.Close()
 		a.shed(fmt.Errorf("watch connection: %w", err))
 		return
 	}
-	if c.handler = a.open(c); c.handler == nil {
+	switch c.handler = a.open(c); {
+	case c.handler == nil:
 		c.Close()
+	case a.eager && !c.closed:
+		l.engine.proceed(c)
 	}
 }
 
 // shed closes the connection that waits first, by means of the spare
 // descriptor: left alone it would wake the loop for ever. If even that can't be
-// had, the listener isn't looked at for a while.
-func (l *Loop) shed(a *acceptor, reason error) {
+// had, the listener isn't looked at for a while. It reports whether there was one.
+func (l *Loop) shed(a *acceptor, reason error) bool {
 	if l.spare != noFD {
 		closeFD(l.spare)
 	}
@@ -196,18 +213,38 @@ func (l *Loop) shed(a *acceptor, reason error) {
 	case err == nil:
 		a.shed(reason)
 	case outOfDescriptors(err):
-		l.poll.remove(a.fd)
-		l.timers.set(&a.rest, l.now+restTime)
+		l.rest(a)
 	}
+	return err == nil
 }
 
-// expired has the poller watch the listener again.
-func (a *acceptor) expired() {
+// rest has the listener not be looked at for a while.
+func (l *Loop) rest(a *acceptor) {
+	if a.resting {
+		return
+	}
+	a.resting = true
+	l.engine.unlisten(a)
+	a.rest.SetTimer(l.now + restTime)
+}
+
+// resting is an acceptor as its timer sees it.
+type resting acceptor
+
+func (*resting) Connected()      {}
+func (*resting) Received([]byte) {}
+func (*resting) Drained()        {}
+func (*resting) Closed(error)    {}
+
+// TimedOut has the poller watch the listener again.
+func (a *resting) TimedOut() {
 	l := a.loop
 	if l.spare == noFD {
 		l.spare = openSpare()
 	}
-	if err := l.poll.addListener(a.fd, l.id(a.slot)); err != nil {
-		l.timers.set(&a.rest, l.now+restTime)
+	if err := l.engine.listen((*acceptor)(a)); err != nil {
+		a.rest.SetTimer(l.now + restTime)
+		return
 	}
+	a.resting = false
 }

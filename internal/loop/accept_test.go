@@ -97,8 +97,8 @@ func TestRefuseWhileResting(t *testing.T) {
 	serve(t, l, ln, echo)
 	on(t, l, func() {
 		a := l.slots[0].acceptor
-		l.poll.remove(a.fd)
-		l.timers.set(&a.rest, l.now+time.Millisecond)
+		l.engine.unlisten(a)
+		a.rest.SetTimer(l.now + time.Millisecond)
 		l.Refuse(ln)
 		if len(l.timers) != 0 {
 			t.Error("the listener's timer runs after Refuse")

@@ -12,13 +12,20 @@ import (
 type Conn struct {
 	loop    *Loop
 	handler Handler
-	remote  netip.AddrPort
 	out     []byte // what the kernel would not take
+	failed  error  // why writing, or connecting, came to its end
 	timer   timer
-	failed  error // why writing, or connecting, came to its end
-	fd      int
+	fd      int32
 	slot    uint32
+	sending uint32 // what the engine has of a write under way; 0: nothing
+	remote  address
 
+	last       direction // of the last bytes
+	noDelay    bool      // small writes are sent at once
+	kept       bool      // Drained is due
+	watchedOut bool      // the poller tells when there is room to write
+	receiving  bool      // the ring receives, and tells of it
+	polling    bool      // the ring tells of errors
 	connecting bool
 	closed     bool // by Close: nobody is told anything any more
 	paused     bool
@@ -31,8 +38,17 @@ type Conn struct {
 	scheduled  bool // in loop.ready
 }
 
-// RemoteAddr returns the peer's address.
-func (c *Conn) RemoteAddr() netip.AddrPort { return c.remote }
+// A direction is which way bytes have passed.
+type direction uint8
+
+const (
+	neither direction = iota
+	inward
+	outward
+)
+
+// RemoteAddr returns the peer's address, without a zone.
+func (c *Conn) RemoteAddr() netip.AddrPort { return c.remote.addrPort() }
 
 // Buffered returns how many bytes were written and not taken by the kernel.
 func (c *Conn) Buffered() int { return len(c.out) }
@@ -45,7 +61,7 @@ func (c *Conn) Unacked() (int, error) {
 	if c.fd == noFD || c.connecting && c.lost {
 		return 0, os.ErrClosed
 	}
-	n, err := unacked(c.fd)
+	n, err := unacked(int(c.fd))
 	return n + len(c.out), err
 }
 
@@ -54,18 +70,33 @@ func (c *Conn) Write(p []byte) {
 	if c.writeEnd || c.failed != nil || c.fd == noFD {
 		return
 	}
-	if c.connecting || len(c.out) > 0 {
-		c.out = append(c.out, p...)
-		return
+	switch {
+	case c.connecting || len(c.out) > 0:
+		c.keep(p)
+	case c.sending == 0:
+		c.loop.engine.write(c, p)
+	case !c.loop.engine.join(c, p):
+		c.keep(p)
 	}
-	n, err := write(c.fd, p)
-	if err != nil && !wouldBlock(err) {
-		c.fail(err)
-		return
+}
+
+// keep keeps p for the next flush.
+func (c *Conn) keep(p []byte) {
+	c.kept = true
+	c.out = append(c.out, p...)
+}
+
+// passed notes that bytes pass. A dialogue in which each side answers the other
+// has at most one write unacknowledged when the next comes, so that TCP never
+// holds one back (RFC 1122, 4.2.3.4), and most sessions end without having
+// needed the option that says not to. Two writes in a row, or two reads, show
+// that this dialogue is none of those.
+func (c *Conn) passed(d direction) {
+	if c.last == d && !c.noDelay {
+		c.noDelay = true
+		_ = setNoDelay(int(c.fd)) // fails only on what is no connection any more
 	}
-	if n < len(p) {
-		c.out = append(c.out, p[n:]...)
-	}
+	c.last = d
 }
 
 // CloseWrite ends this side in order, after what is buffered: the peer reads to
@@ -76,7 +107,7 @@ func (c *Conn) CloseWrite() {
 	}
 	c.writeEnd = true
 	if len(c.out) == 0 && !c.connecting && c.fd != noFD {
-		shutdownWrite(c.fd)
+		c.loop.engine.shutdown(c)
 	}
 }
 
@@ -100,7 +131,7 @@ func (c *Conn) Resume() {
 // which is 40 ms later by default.
 func (c *Conn) QuickAck() {
 	if c.fd != noFD {
-		quickAck(c.fd)
+		quickAck(int(c.fd))
 	}
 }
 
@@ -108,26 +139,34 @@ func (c *Conn) QuickAck() {
 // timer. A connection has one timer.
 func (c *Conn) SetTimer(at time.Duration) {
 	if !c.closed {
-		c.loop.timers.set(&c.timer, at)
+		c.loop.timers.set(c, at)
 	}
 }
-
-func (c *Conn) expired() { c.handler.TimedOut() }
 
 // Close gives the connection up. What is buffered is dropped; what the peer
 // sent and nobody read makes the kernel tell it by a reset.
 func (c *Conn) Close() {
 	c.closed = true
-	c.loop.timers.remove(&c.timer)
+	c.loop.timers.remove(c)
 	c.handler = nil
 	c.out = nil
+	if c.fd != noFD {
+		c.loop.engine.release(c)
+		c.fd = noFD
+	}
 	if c.slot != noSlot {
 		c.loop.freeSlot(c.slot)
 		c.slot = noSlot
 	}
-	if c.fd != noFD {
-		closeFD(c.fd)
-		c.fd = noFD
+}
+
+// mature gives c the options that a connection needs which lasts.
+func (c *Conn) mature() {
+	// They fail only on what is no connection any more.
+	_ = setKeepAlive(int(c.fd), &c.loop.opts)
+	if !c.noDelay {
+		c.noDelay = true
+		_ = setNoDelay(int(c.fd))
 	}
 }
 
@@ -144,7 +183,7 @@ func (c *Conn) schedule() {
 func (c *Conn) fail(err error) {
 	c.failed = err
 	c.out = nil
-	c.ended = true
+	c.ended, c.readable = true, true
 	c.schedule()
 }
 
@@ -158,15 +197,17 @@ func (c *Conn) proceed() {
 	case c.eof:
 		c.afterEnd()
 	default:
-		c.read()
+		c.loop.engine.proceed(c)
 	}
 }
 
 // event takes what the kernel told of the connection.
-func (c *Conn) event(e event) {
-	c.readable = c.readable || e.readable || e.ended
-	c.ended = c.ended || e.ended
-	c.broken = c.broken || e.failed
+func (c *Conn) event(e *event) {
+	if e.ended() {
+		c.ended, c.readable = true, true
+		c.broken = c.broken || e.failed()
+	}
+	c.readable = c.readable || e.readable()
 	if c.lost || c.connecting && !c.connected(e) {
 		return
 	}
@@ -176,21 +217,21 @@ func (c *Conn) event(e event) {
 	case c.readable:
 		c.read()
 	}
-	if e.writable && c.fd != noFD && len(c.out) > 0 {
+	if e.writable() && c.fd != noFD && len(c.out) > 0 {
 		c.flush()
 	}
 }
 
 // connected takes the first event of a connection that is being made, and
 // reports whether it was.
-func (c *Conn) connected(e event) bool {
-	if e.failed || e.ended {
-		if err := socketError(c.fd); err != nil {
+func (c *Conn) connected(e *event) bool {
+	if e.ended() {
+		if err := socketError(int(c.fd)); err != nil {
 			c.lose(err)
 			return false
 		}
 	}
-	if !e.writable {
+	if !e.writable() {
 		return false
 	}
 	c.connecting = false
@@ -209,7 +250,7 @@ func (c *Conn) read() {
 			c.readable = true
 			return
 		}
-		n, err := read(c.fd, c.loop.buf)
+		n, err := read(int(c.fd), c.loop.buf)
 		switch {
 		case err != nil && wouldBlock(err) && c.failed == nil:
 			c.readable = false
@@ -228,6 +269,7 @@ func (c *Conn) read() {
 			c.afterEnd()
 			return
 		}
+		c.passed(inward)
 		c.handler.Received(c.loop.buf[:n])
 		if c.closed {
 			return
@@ -249,7 +291,7 @@ func (c *Conn) afterEnd() {
 	}
 	if c.broken && c.failed == nil {
 		c.broken = false
-		c.failed = socketError(c.fd)
+		c.failed = socketError(int(c.fd))
 	}
 	if c.failed != nil {
 		c.lose(c.failed)
@@ -258,22 +300,19 @@ func (c *Conn) afterEnd() {
 
 // flush writes what was kept.
 func (c *Conn) flush() {
-	kept := len(c.out) > 0
-	if kept {
-		n, err := write(c.fd, c.out)
-		if err != nil && !wouldBlock(err) {
-			c.fail(err)
-			return
-		}
-		if c.out = c.out[n:]; len(c.out) > 0 {
-			return
-		}
+	if len(c.out) > 0 && c.sending == 0 {
+		p := c.out
 		c.out = nil
+		c.loop.engine.write(c, p)
+	}
+	if len(c.out) > 0 || c.sending > 0 || c.failed != nil {
+		return
 	}
 	if c.writeEnd {
-		shutdownWrite(c.fd)
+		c.loop.engine.shutdown(c)
 	}
-	if kept {
+	if c.kept {
+		c.kept = false
 		c.handler.Drained()
 	}
 }
@@ -284,4 +323,23 @@ func (c *Conn) lose(err error) {
 	c.failed = err
 	c.out = nil
 	c.handler.Closed(err)
+}
+
+// An address is a netip.AddrPort without a zone, in less memory.
+type address struct {
+	ip   [16]byte
+	port uint16
+	is4  bool
+}
+
+func newAddress(a netip.AddrPort) address {
+	return address{a.Addr().As16(), a.Port(), a.Addr().Unmap().Is4()}
+}
+
+func (a address) addrPort() netip.AddrPort {
+	ip := netip.AddrFrom16(a.ip)
+	if a.is4 {
+		ip = ip.Unmap()
+	}
+	return netip.AddrPortFrom(ip, a.port)
 }

@@ -59,7 +59,7 @@ func TestOutOfDescriptors(t *testing.T) {
 	limit(t, room)
 
 	for _, fd := range sockets[:clients] {
-		connect(t, fd, ln.Addr())
+		connectTo(t, fd, ln.Addr())
 	}
 	eventually(t, l, "the rest was shed", func() bool { return len(accepted)+shed == clients })
 	on(t, l, func() {
@@ -90,7 +90,7 @@ func TestOutOfDescriptors(t *testing.T) {
 	// Somebody else has taken even the spare one: nothing can be closed.
 	on(t, l, func() { closeFD(l.spare); l.spare = noFD })
 	stolen := openSpare()
-	connect(t, sockets[clients], ln.Addr())
+	connectTo(t, sockets[clients], ln.Addr())
 	idle(t, l, "with a connection that can't be shed")
 	on(t, l, func() {
 		if len(accepted)+shed != clients {
@@ -165,7 +165,7 @@ func socket(t *testing.T) int {
 	return fd
 }
 
-func connect(t *testing.T, fd int, to netip.AddrPort) {
+func connectTo(t *testing.T, fd int, to netip.AddrPort) {
 	t.Helper()
 	if err := unix.Connect(fd, &unix.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())}); err != nil {
 		t.Fatal(err)
@@ -180,7 +180,7 @@ func TestOptionsOfSessions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln, err := Listen(t.Context(), "127.0.0.1:0", o)
+	ln, err := Listen(t.Context(), "127.0.0.1:0", ListenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,6 +193,19 @@ func TestOptionsOfSessions(t *testing.T) {
 	on(t, l, func() { connected = l.Connect(ln.Addr(), &hooks{}) })
 	eventually(t, l, "it was accepted", func() bool { return accepted != nil })
 	on(t, l, func() {
+		for _, c := range []*Conn{accepted, connected} {
+			if on, err := unix.GetsockoptInt(int(c.fd), unix.SOL_SOCKET, unix.SO_KEEPALIVE); on != 0 || err != nil {
+				t.Errorf("a young connection has SO_KEEPALIVE = %d, %v; want that to come later", on, err)
+			}
+		}
+		for i := range l.young {
+			l.young[i].since -= youth
+		}
+	})
+	on(t, l, func() {
+		if len(l.young) > 0 {
+			t.Errorf("%d connections are young for ever", len(l.young))
+		}
 		for name, c := range map[string]*Conn{"accepted": accepted, "connected": connected} {
 			for _, opt := range []struct {
 				name               string
@@ -204,7 +217,7 @@ func TestOptionsOfSessions(t *testing.T) {
 				{"TCP_KEEPINTVL", unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 7},
 				{"TCP_USER_TIMEOUT", unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 23_000},
 			} {
-				if got, err := unix.GetsockoptInt(c.fd, opt.level, opt.value); got != opt.want || err != nil {
+				if got, err := unix.GetsockoptInt(int(c.fd), opt.level, opt.value); got != opt.want || err != nil {
 					t.Errorf("%s connection: %s = %d, %v; want %d", name, opt.name, got, err, opt.want)
 				}
 			}
@@ -218,13 +231,74 @@ func TestOptionsOfSessions(t *testing.T) {
 	})
 }
 
+// TestNoDelayWhereItMatters asks the kernel whether it may hold small writes
+// back: in a dialogue it never would, and needs not be told.
+func TestNoDelayWhereItMatters(t *testing.T) {
+	noDelay := func(c *Conn) bool {
+		on, err := unix.GetsockoptInt(int(c.fd), unix.IPPROTO_TCP, unix.TCP_NODELAY)
+		if err != nil {
+			t.Error(err)
+		}
+		return on != 0
+	}
+	for _, tc := range []struct {
+		name string
+		do   func(c *Conn, answer func())
+		want bool
+	}{
+		{"question and answer", func(c *Conn, answer func()) { c.Write([]byte("a\n")); answer(); c.Write([]byte("b\n")); answer() }, false},
+		{"two writes in a row", func(c *Conn, answer func()) {
+			c.Write([]byte("a\n"))
+			answer()
+			c.Write([]byte("b\n"))
+			c.Write([]byte("c\n"))
+		}, true},
+		{"two reads in a row", func(c *Conn, answer func()) { c.Write([]byte("a\n")); answer(); answer() }, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			l := startLoop(t)
+			server := blocking(t, listenerSocket(t))
+			var c *Conn
+			heard := 0
+			on(t, l, func() {
+				c = l.Connect(addressOf(t, server), &hooks{received: func([]byte) { heard++ }})
+			})
+			fd, _, err := unix.Accept(server)
+			if err != nil {
+				t.Fatal(err)
+			}
+			peer := blocking(t, fd)
+			eventually(t, l, "it was made", func() bool { return !c.connecting })
+			answers := 0
+			on(t, l, func() {
+				tc.do(c, func() {
+					answers++
+					if _, err := unix.Write(peer, []byte("answer\n")); err != nil {
+						t.Error(err)
+					}
+					for range 100 { // in the midst of a handler the loop doesn't look
+						if c.read(); heard == answers {
+							return
+						}
+						time.Sleep(time.Millisecond)
+					}
+					t.Error("no answer")
+				})
+				if got := noDelay(c); got != tc.want {
+					t.Errorf("TCP_NODELAY = %v; want %v", got, tc.want)
+				}
+			})
+		})
+	}
+}
+
 // TestStopTwice has the second one not write to what is somebody else's by then.
 func TestStopTwice(t *testing.T) {
 	l, err := New(Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	woken := l.poll.wakeFD
+	woken := l.engine.(*polling).poll.wakeFD
 	l.Stop()
 	if err := l.Run(); err != nil {
 		t.Errorf("Run() = %v", err)

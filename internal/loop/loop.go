@@ -29,8 +29,10 @@ type Handler interface {
 
 // Options of a loop. The zero value is usable.
 type Options struct {
-	// KeepIdle is how long a connection made by Connect may be silent before
-	// the kernel asks whether the peer is still there; 0 means 30s.
+	// Engine is how the loop works; "" means [Epoll].
+	Engine Engine
+	// KeepIdle is how long a connection may be silent before the kernel asks
+	// whether the peer is still there; 0 means 30s.
 	KeepIdle time.Duration
 	// KeepInterval is the time between such questions; 0 means 10s.
 	KeepInterval time.Duration
@@ -66,20 +68,23 @@ const (
 // A Loop is one thread's connections. Make it with [New].
 type Loop struct {
 	opts    Options
-	poll    *poller
+	engine  engine
 	buf     []byte
 	slots   []slot
 	free    []uint32 // slots without a connection
 	timers  timerHeap
-	ready   []*Conn // who has to proceed without an event of the kernel's
-	running []*Conn // ready's other half, while it is worked off
+	young   []newcomer // connections without all their options, the oldest first
+	ready   []*Conn    // who has to proceed without an event of the kernel's
+	running []*Conn    // ready's other half, while it is worked off
 	started time.Time
 	now     time.Duration // since started, as of the last wait
+	heard   time.Duration // when the kernel last had something to tell
 	spare   int           // a descriptor given up when there is no other; noFD if none
 
-	mu      sync.Mutex
-	posted  []func()
-	stopped bool
+	mu       sync.Mutex
+	posted   []func()
+	stopping bool // Stop was called
+	stopped  bool // the loop has ended
 }
 
 // A slot is where the poller's events find their connection. The generation
@@ -101,15 +106,17 @@ var ErrStopped = errors.New("loop has ended")
 
 // New returns a loop that Run starts.
 func New(o Options) (*Loop, error) {
-	p, err := newPoller()
-	if err != nil {
-		return nil, fmt.Errorf("open poller: %w", err)
+	l := &Loop{opts: o.withDefaults(), buf: make([]byte, readSize), started: time.Now()}
+	var err error
+	if l.engine, err = newEngine(l, o.Engine); err != nil {
+		return nil, err
 	}
-	return &Loop{
-		opts: o.withDefaults(), poll: p, buf: make([]byte, readSize),
-		started: time.Now(), spare: openSpare(),
-	}, nil
+	l.spare = openSpare()
+	return l, nil
 }
+
+// Engine returns the engine that the loop has, which is never [Auto].
+func (l *Loop) Engine() Engine { return l.engine.name() }
 
 // Now returns the monotonic time since the loop was made, as of the last time
 // that the loop woke. For handlers only.
@@ -117,7 +124,8 @@ func (l *Loop) Now() time.Duration { return l.now }
 
 // Do has f run on the loop, soon and after what was given before. It may be
 // called from anywhere and doesn't wait. Without an error, which can only be
-// [ErrStopped], f does run, if only when the loop ends.
+// [ErrStopped], f does run, if only when the loop ends. With it no handler runs
+// any more, and none will.
 func (l *Loop) Do(f func()) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -126,7 +134,7 @@ func (l *Loop) Do(f func()) error {
 	}
 	l.posted = append(l.posted, f)
 	if len(l.posted) == 1 {
-		l.poll.wake()
+		l.engine.wake()
 	}
 	return nil
 }
@@ -136,9 +144,9 @@ func (l *Loop) Do(f func()) error {
 func (l *Loop) Stop() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.stopped { // else the poller may be gone
-		l.stopped = true
-		l.poll.wake()
+	l.stopping = true
+	if !l.stopped { // else the engine may be gone
+		l.engine.wake()
 	}
 }
 
@@ -148,18 +156,21 @@ func (l *Loop) Run() error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	defer l.close()
+	if err := l.engine.start(); err != nil {
+		return err
+	}
 	l.tick()
-	events := make([]event, eventBatch)
 	for {
-		n, err := l.poll.wait(events, l.patience())
+		patience, hold := l.patience()
+		happened, err := l.engine.turn(patience, hold)
 		if err != nil {
 			return fmt.Errorf("wait for events: %w", err)
 		}
-		l.tick()
-		for _, e := range events[:n] {
-			l.deliver(e)
+		if happened {
+			l.heard = l.now
 		}
 		l.timers.fire(l.now)
+		l.mature()
 		l.runReady()
 		if !l.runPosted() {
 			return nil
@@ -169,28 +180,69 @@ func (l *Loop) Run() error {
 
 func (l *Loop) tick() { l.now = time.Since(l.started) }
 
-// patience returns how long to wait for events at most; negative means for as
-// long as it takes.
-func (l *Loop) patience() time.Duration {
-	if len(l.ready) > 0 {
-		return 0
+const (
+	// heldWait is how long a wait may keep the processor that Go's scheduler
+	// has lent to this thread; keeping it for ever would hold up the garbage
+	// collector.
+	heldWait = 10 * time.Millisecond
+	// quietAfter is how long nothing happens until a wait gives the processor
+	// up, so that an idle proxy sleeps.
+	quietAfter = 100 * time.Millisecond
+)
+
+// patience returns how long to wait for events at most, negative for as long as
+// it takes, and whether to keep the processor meanwhile.
+func (l *Loop) patience() (d time.Duration, hold bool) {
+	d = -1
+	if next, ok := l.timers.next(); ok {
+		d = max(0, next-l.now)
 	}
-	next, ok := l.timers.next()
-	if !ok {
-		return -1
+	if len(l.young) > 0 {
+		if due := max(0, l.young[0].since+youth-l.now); d < 0 || due < d {
+			d = due
+		}
 	}
-	return max(0, next-l.now)
+	switch {
+	case len(l.ready) > 0:
+		return 0, true
+	case d >= 0 && d <= heldWait:
+		return d, true
+	case l.now-l.heard <= quietAfter:
+		return heldWait, true
+	}
+	return d, false
 }
 
-func (l *Loop) deliver(e event) {
-	index, generation := uint32(e.id), uint32(e.id>>32)
-	if e.id == wakeID || l.slots[index].generation != generation {
+const (
+	// youth is how long a connection does without the options that find a peer
+	// that is gone. They are needed after half a minute of silence and cost a
+	// fifth of a short session's system calls; most sessions are over by then.
+	youth = 5 * time.Second
+	// cohort is how much younger those may be that get theirs along with the
+	// oldest, so that few are worth waking up for.
+	cohort = time.Second
+)
+
+// A newcomer is a connection in its youth.
+type newcomer struct {
+	id    uint64 // as the poller has it
+	since time.Duration
+}
+
+// mature gives connections that have been there for a while their options.
+func (l *Loop) mature() {
+	if len(l.young) == 0 || l.now-l.young[0].since < youth {
 		return
 	}
-	if a := l.slots[index].acceptor; a != nil {
-		l.accept(a)
-	} else {
-		l.slots[index].conn.event(e)
+	n := 0
+	for ; n < len(l.young) && l.now-l.young[n].since >= youth-cohort; n++ {
+		s := l.slots[uint32(l.young[n].id)]
+		if s.generation == uint32(l.young[n].id>>32) && s.conn != nil {
+			s.conn.mature()
+		}
+	}
+	if l.young = l.young[n:]; len(l.young) == 0 {
+		l.young = nil
 	}
 }
 
@@ -209,20 +261,27 @@ func (l *Loop) runReady() {
 // runPosted runs what Do was given, and reports whether the loop goes on.
 func (l *Loop) runPosted() bool {
 	l.mu.Lock()
-	posted, stopped := l.posted, l.stopped
+	posted, stopping := l.posted, l.stopping
 	l.posted = nil
 	l.mu.Unlock()
 	for _, f := range posted {
 		f()
 	}
-	return !stopped
+	return !stopping
+}
+
+// stopIfIdle ends Do, unless there is something that it was given.
+func (l *Loop) stopIfIdle() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stopped = len(l.posted) == 0
+	return l.stopped
 }
 
 func (l *Loop) close() {
-	l.mu.Lock()
-	l.stopped = true
-	l.mu.Unlock()
-	l.runPosted() // whoever gave it may be waiting for it
+	for !l.stopIfIdle() {
+		l.runPosted() // whoever gave it may be waiting for it
+	}
 	for i := range l.slots {
 		if c := l.slots[i].conn; c != nil {
 			c.Close()
@@ -231,39 +290,26 @@ func (l *Loop) close() {
 	if l.spare != noFD {
 		closeFD(l.spare)
 	}
-	l.poll.close()
+	l.engine.close()
 }
 
 // Connect begins a connection to addr and returns it at once; the handler is
 // told later whether it was made. What is written before is kept until then.
 func (l *Loop) Connect(addr netip.AddrPort, h Handler) *Conn {
-	c := &Conn{loop: l, handler: h, fd: noFD, slot: noSlot, connecting: true, remote: addr}
-	c.timer.owner = c
-	fd, err := connectSocket(addr, &l.opts)
-	if err == nil {
-		c.fd = fd
-		if err = l.register(c); err != nil {
-			closeFD(fd)
-			c.fd = noFD
-		}
-	}
-	if err != nil {
+	c := &Conn{loop: l, handler: h, fd: noFD, connecting: true, remote: newAddress(addr)}
+	l.register(c)
+	if err := l.engine.open(c, addr); err != nil {
 		c.failed = err
 		c.schedule()
 	}
 	return c
 }
 
-// register gives c a slot and has the poller watch it.
-func (l *Loop) register(c *Conn) error {
+// register gives c a slot.
+func (l *Loop) register(c *Conn) {
 	c.slot = l.takeSlot()
 	l.slots[c.slot].conn = c
-	if err := l.poll.add(c.fd, l.id(c.slot)); err != nil {
-		l.freeSlot(c.slot)
-		c.slot = noSlot
-		return err
-	}
-	return nil
+	l.young = append(l.young, newcomer{l.id(c.slot), l.now})
 }
 
 func (l *Loop) id(slot uint32) uint64 {

@@ -337,7 +337,7 @@ func TestListenersAddress(t *testing.T) {
 func TestListenFails(t *testing.T) {
 	ln := listen(t, "127.0.0.1:0")
 	before := openDescriptors()
-	if second, err := Listen(t.Context(), ln.Addr().String(), Options{}); !errors.Is(err, syscall.EADDRINUSE) {
+	if second, err := Listen(t.Context(), ln.Addr().String(), ListenOptions{}); !errors.Is(err, syscall.EADDRINUSE) {
 		t.Errorf("Listen() on a taken port = %v, %v; want %v", second, err, syscall.EADDRINUSE)
 	}
 	if after := openDescriptors(); after > before {

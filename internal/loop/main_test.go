@@ -51,7 +51,7 @@ func openDescriptors() int {
 // startLoop runs a loop until the test is over.
 func startLoop(t testing.TB) *Loop {
 	t.Helper()
-	l, err := New(Options{})
+	l, err := New(Options{Engine: Engine(os.Getenv("LOOP_TEST_ENGINE"))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +79,7 @@ func on(t testing.TB, l *Loop, f func()) {
 // listen opens a listener until the test is over.
 func listen(t testing.TB, address string) *Listener {
 	t.Helper()
-	ln, err := Listen(t.Context(), address, Options{})
+	ln, err := Listen(t.Context(), address, ListenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,22 @@ type poller struct {
 	ids    map[int]uint64 // by descriptor; what was closed stays until it is added again
 }
 
+// An event is what the kernel tells of one descriptor.
+type event struct {
+	of uint64
+	is unix.Kevent_t
+}
+
+func (e *event) id() uint64     { return e.of }
+func (e *event) readable() bool { return e.is.Filter == unix.EVFILT_READ }
+func (e *event) writable() bool { return e.is.Filter == unix.EVFILT_WRITE }
+
+// ended reports whether the peer's side, or both, have come to an end.
+func (e *event) ended() bool { return e.is.Flags&unix.EV_EOF != 0 }
+
+// failed reports whether the socket has an error.
+func (e *event) failed() bool { return e.ended() && e.is.Fflags != 0 }
+
 func newPoller() (*poller, error) {
 	fd, err := unix.Kqueue()
 	if err != nil {
@@ -35,14 +51,17 @@ func (p *poller) close() { closeFD(p.fd) }
 // wake ends a wait that is under way, or the next. For any goroutine.
 func (p *poller) wake() { _ = p.control(0, unix.EVFILT_USER, 0, unix.NOTE_TRIGGER) }
 
-// add watches a connection; closing its descriptor ends that.
-func (p *poller) add(fd int, id uint64) error {
+// add watches a connection both ways; closing its descriptor ends that.
+func (p *poller) add(fd int, id uint64, _ bool) error {
 	p.ids[fd] = id
 	if err := p.control(fd, unix.EVFILT_READ, unix.EV_ADD|unix.EV_CLEAR, 0); err != nil {
 		return err
 	}
 	return p.control(fd, unix.EVFILT_WRITE, unix.EV_ADD|unix.EV_CLEAR, 0)
 }
+
+// addOutput does nothing: add has watched both ways.
+func (p *poller) addOutput(int, uint64) error { return nil }
 
 // addListener watches a listener, which several loops may do.
 func (p *poller) addListener(fd int, id uint64) error {
@@ -63,7 +82,7 @@ func (p *poller) control(fd, filter, flags int, fflags uint32) error {
 // wait fills events with what the kernel has to tell, and waits for it at most
 // that long; negative means for as long as it takes. It may return early with
 // nothing.
-func (p *poller) wait(events []event, patience time.Duration) (int, error) {
+func (p *poller) wait(events []event, patience time.Duration, _ bool) (int, error) {
 	var timeout *unix.Timespec
 	if patience >= 0 {
 		t := unix.NsecToTimespec(patience.Nanoseconds())
@@ -77,17 +96,9 @@ func (p *poller) wait(events []event, patience time.Duration) (int, error) {
 		return 0, err
 	}
 	for i, e := range p.events[:n] {
-		ended := e.Flags&unix.EV_EOF != 0
-		events[i] = event{
-			readable: e.Filter == unix.EVFILT_READ,
-			writable: e.Filter == unix.EVFILT_WRITE,
-			ended:    ended,
-			failed:   ended && e.Fflags != 0,
-		}
+		events[i] = event{of: p.ids[int(e.Ident)], is: e}
 		if e.Filter == unix.EVFILT_USER {
-			events[i].id = wakeID
-		} else {
-			events[i].id = p.ids[int(e.Ident)]
+			events[i].of = wakeID
 		}
 	}
 	return n, nil

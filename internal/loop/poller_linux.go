@@ -2,6 +2,7 @@ package loop
 
 import (
 	"encoding/binary"
+	"syscall"
 	"time"
 	"unsafe"
 
@@ -13,9 +14,20 @@ import (
 type poller struct {
 	fd     int
 	wakeFD int
-	events []unix.EpollEvent
-	quiet  time.Time // since when nothing has happened
 }
+
+// An event is what the kernel tells of one descriptor, as it wrote it.
+type event unix.EpollEvent
+
+func (e *event) id() uint64     { return uint64(uint32(e.Fd)) | uint64(uint32(e.Pad))<<32 }
+func (e *event) readable() bool { return e.Events&unix.EPOLLIN != 0 }
+func (e *event) writable() bool { return e.Events&unix.EPOLLOUT != 0 }
+
+// ended reports whether the peer's side, or both, have come to an end.
+func (e *event) ended() bool { return e.Events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 }
+
+// failed reports whether the socket has an error.
+func (e *event) failed() bool { return e.Events&unix.EPOLLERR != 0 }
 
 func newPoller() (*poller, error) {
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
@@ -27,7 +39,7 @@ func newPoller() (*poller, error) {
 		closeFD(fd)
 		return nil, err
 	}
-	p := &poller{fd: fd, wakeFD: wakeFD, events: make([]unix.EpollEvent, eventBatch), quiet: time.Now()}
+	p := &poller{fd: fd, wakeFD: wakeFD}
 	if err := p.control(unix.EPOLL_CTL_ADD, wakeFD, unix.EPOLLIN|unix.EPOLLET, wakeID); err != nil {
 		p.close()
 		return nil, err
@@ -44,12 +56,22 @@ func (p *poller) close() {
 func (p *poller) wake() {
 	var one [8]byte
 	binary.NativeEndian.PutUint64(one[:], 1)
-	_, _ = write(p.wakeFD, one[:]) // fails only when it is about to wake anyway
+	_, _ = unix.Write(p.wakeFD, one[:]) // fails only when it is about to wake anyway
 }
 
-// add watches a connection; closing its descriptor ends that.
-func (p *poller) add(fd int, id uint64) error {
-	return p.control(unix.EPOLL_CTL_ADD, fd, unix.EPOLLIN|unix.EPOLLOUT|unix.EPOLLRDHUP|unix.EPOLLET, id)
+// add watches what comes in on a connection, and for room to write if output
+// says so; closing its descriptor ends that.
+func (p *poller) add(fd int, id uint64, output bool) error {
+	events := uint32(unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET)
+	if output {
+		events |= unix.EPOLLOUT
+	}
+	return p.control(unix.EPOLL_CTL_ADD, fd, events, id)
+}
+
+// addOutput has a connection that add watches be watched for room to write, too.
+func (p *poller) addOutput(fd int, id uint64) error {
+	return p.control(unix.EPOLL_CTL_MOD, fd, unix.EPOLLIN|unix.EPOLLOUT|unix.EPOLLRDHUP|unix.EPOLLET, id)
 }
 
 // addListener watches a listener, which several loops may do: of those that
@@ -62,76 +84,40 @@ func (p *poller) remove(fd int) { _ = p.control(unix.EPOLL_CTL_DEL, fd, 0, 0) }
 
 func (p *poller) control(op, fd int, events uint32, id uint64) error {
 	e := unix.EpollEvent{Events: events, Fd: int32(uint32(id)), Pad: int32(uint32(id >> 32))}
-	if _, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(p.fd), uintptr(op), uintptr(fd), uintptr(unsafe.Pointer(&e)), 0, 0); errno != 0 {
+	if _, _, errno := syscall.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(p.fd), uintptr(op), uintptr(fd), uintptr(unsafe.Pointer(&e)), 0, 0); errno != 0 {
 		return errno
 	}
 	return nil
 }
 
-const (
-	// heldWait is how long a wait may keep the processor that Go's scheduler
-	// has lent to this thread. Giving it up for a wait, as a call that may
-	// block does, costs more than all else of a command when the machine is
-	// not busy; never giving it up would hold up the garbage collector.
-	heldWait = 10 * time.Millisecond
-	// quietAfter is how long nothing happens until a wait gives the processor
-	// up, so that an idle proxy sleeps.
-	quietAfter = 100 * time.Millisecond
-)
-
 // wait fills events with what the kernel has to tell, and waits for it at most
 // that long; negative means for as long as it takes. It may return early with
-// nothing.
-func (p *poller) wait(events []event, patience time.Duration) (int, error) {
-	held := true
-	if patience < 0 || patience > heldWait {
-		if time.Since(p.quiet) > quietAfter {
-			held = false
-		} else {
-			patience = heldWait
-		}
+// nothing. With hold it keeps the processor that Go's scheduler has lent to this
+// thread: giving it up, as a call that may block does, costs more than all else
+// of a command when the machine is not busy.
+func (p *poller) wait(events []event, patience time.Duration, hold bool) (int, error) {
+	var n uintptr
+	var errno syscall.Errno
+	if hold {
+		n, _, errno = syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.fd), uintptr(unsafe.Pointer(unsafe.SliceData(events))),
+			uintptr(len(events)), uintptr(milliseconds(patience)), 0, 0)
+	} else {
+		n, _, errno = syscall.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.fd), uintptr(unsafe.Pointer(unsafe.SliceData(events))),
+			uintptr(len(events)), uintptr(milliseconds(patience)), 0, 0)
 	}
-	n, err := p.epollWait(p.events[:len(events)], milliseconds(patience), held)
-	if err != nil {
-		return 0, err
-	}
-	if n > 0 {
-		p.quiet = time.Now()
-	}
-	for i, e := range p.events[:n] {
-		events[i] = event{
-			id:       uint64(uint32(e.Fd)) | uint64(uint32(e.Pad))<<32,
-			readable: e.Events&unix.EPOLLIN != 0,
-			writable: e.Events&unix.EPOLLOUT != 0,
-			ended:    e.Events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0,
-			failed:   e.Events&unix.EPOLLERR != 0,
-		}
-		if events[i].id == wakeID {
-			var count [8]byte
-			_, _ = read(p.wakeFD, count[:])
-		}
-	}
-	return n, nil
-}
-
-// epollWait makes one wait, which keeps the processor if held.
-func (p *poller) epollWait(events []unix.EpollEvent, ms int, held bool) (int, error) {
-	if !held {
-		n, err := unix.EpollWait(p.fd, events, ms)
-		if err == unix.EINTR {
-			return 0, nil
-		}
-		return n, err
-	}
-	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.fd), uintptr(unsafe.Pointer(unsafe.SliceData(events))),
-		uintptr(len(events)), uintptr(ms), 0, 0)
-	switch errno {
-	case 0:
-		return int(n), nil
-	case unix.EINTR:
+	switch {
+	case errno == unix.EINTR:
 		return 0, nil
+	case errno != 0:
+		return 0, errno
 	}
-	return 0, errno
+	for i := range events[:n] {
+		if events[i].id() == wakeID {
+			var count [8]byte
+			_, _ = unix.Read(p.wakeFD, count[:])
+		}
+	}
+	return int(n), nil
 }
 
 // milliseconds rounds up, so that a timer has run out when the wait for it ends.

@@ -38,40 +38,23 @@ func socketError(fd int) error {
 }
 
 // connectSocket opens a socket and begins to connect it.
-func connectSocket(addr netip.AddrPort, o *Options) (int, error) {
-	family, sa := sockaddr(addr)
-	fd, err := openSocket(family)
+func connectSocket(addr netip.AddrPort) (int, error) {
+	fd, err := openSocket(family(addr))
 	if err != nil {
 		return noFD, err
 	}
-	if err := setSessionOptions(fd, o); err != nil {
-		closeFD(fd)
-		return noFD, err
-	}
-	if err := unix.Connect(fd, sa); err != nil && err != unix.EINPROGRESS {
+	if err := connect(fd, addr); err != nil && err != unix.EINPROGRESS {
 		closeFD(fd)
 		return noFD, err
 	}
 	return fd, nil
 }
 
-func sockaddr(addr netip.AddrPort) (family int, sa unix.Sockaddr) {
-	if ip := addr.Addr().Unmap(); ip.Is4() {
-		return unix.AF_INET, &unix.SockaddrInet4{Port: int(addr.Port()), Addr: ip.As4()}
+func family(addr netip.AddrPort) int {
+	if addr.Addr().Unmap().Is4() {
+		return unix.AF_INET
 	}
-	return unix.AF_INET6, &unix.SockaddrInet6{Port: int(addr.Port()), Addr: addr.Addr().As16(), ZoneId: zone(addr.Addr())}
-}
-
-// A socketOption is one of a socket's settings.
-type socketOption struct{ level, name, value int }
-
-func setOptions(fd int, options ...socketOption) error {
-	for _, o := range options {
-		if err := unix.SetsockoptInt(fd, o.level, o.name, o.value); err != nil {
-			return err
-		}
-	}
-	return nil
+	return unix.AF_INET6
 }
 
 func seconds(d time.Duration) int { return max(1, int(d.Seconds())) }

@@ -1,8 +1,10 @@
 package loop
 
 import (
+	"cmp"
 	"net/netip"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,14 +28,27 @@ func quickAck(int) {} // there is no such option
 
 func unacked(fd int) (int, error) { return unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_NWRITE) }
 
-// setSessionOptions sets what both sides of a session need.
-func setSessionOptions(fd int, o *Options) error {
-	return setOptions(fd,
-		socketOption{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
-		socketOption{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
-		socketOption{unix.IPPROTO_TCP, unix.TCP_KEEPALIVE, seconds(o.KeepIdle)},
-		socketOption{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, seconds(o.KeepInterval)},
-		socketOption{unix.IPPROTO_TCP, unix.TCP_RXT_CONNDROPTIME, seconds(o.UserTimeout)})
+// setNoDelay has small writes sent at once, whatever is not acknowledged yet.
+func setNoDelay(fd int) error { return unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1) }
+
+// setKeepAlive has the kernel find out about a peer that is gone.
+func setKeepAlive(fd int, o *Options) error {
+	return cmp.Or(
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1),
+		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPALIVE, seconds(o.KeepIdle)),
+		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, seconds(o.KeepInterval)),
+		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_RXT_CONNDROPTIME, seconds(o.UserTimeout)))
+}
+
+func setDefer(int, time.Duration) error { return nil } // there is no such option
+
+// connect begins to connect; the error may be EINPROGRESS.
+func connect(fd int, addr netip.AddrPort) error {
+	if ip := addr.Addr().Unmap(); ip.Is4() {
+		return unix.Connect(fd, &unix.SockaddrInet4{Port: int(addr.Port()), Addr: ip.As4()})
+	} else {
+		return unix.Connect(fd, &unix.SockaddrInet6{Port: int(addr.Port()), Addr: ip.As16(), ZoneId: zone(ip)})
+	}
 }
 
 func openSocket(family int) (int, error) {

@@ -1,8 +1,11 @@
 package loop
 
 import (
+	"cmp"
 	"encoding/binary"
 	"net/netip"
+	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -10,14 +13,16 @@ import (
 
 // The calls of the data path are made without telling Go's scheduler: on a
 // socket that doesn't block they return at once, and telling it costs as much
-// as the scheduler's monitor then does with the news.
+// as the scheduler's monitor then does with the news. They are package syscall's
+// own, since unix.RawSyscall adds a step to each.
 
-func read(fd int, p []byte) (int, error)  { return transfer(unix.SYS_READ, fd, p) }
-func write(fd int, p []byte) (int, error) { return transfer(unix.SYS_WRITE, fd, p) }
+// read and write are the calls for sockets; those for any file look after more.
+func read(fd int, p []byte) (int, error)  { return transfer(unix.SYS_RECVFROM, fd, p, 0) }
+func write(fd int, p []byte) (int, error) { return transfer(unix.SYS_SENDTO, fd, p, unix.MSG_NOSIGNAL) }
 
-func transfer(call uintptr, fd int, p []byte) (int, error) {
+func transfer(call uintptr, fd int, p []byte, flags uintptr) (int, error) {
 	for {
-		n, _, errno := unix.RawSyscall(call, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
+		n, _, errno := syscall.RawSyscall6(call, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), flags, 0, 0)
 		switch errno {
 		case 0:
 			return int(n), nil
@@ -28,8 +33,8 @@ func transfer(call uintptr, fd int, p []byte) (int, error) {
 	}
 }
 
-func closeFD(fd int)       { unix.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0) }
-func shutdownWrite(fd int) { unix.RawSyscall(unix.SYS_SHUTDOWN, uintptr(fd), unix.SHUT_WR, 0) }
+func closeFD(fd int)       { syscall.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0) }
+func shutdownWrite(fd int) { syscall.RawSyscall(unix.SYS_SHUTDOWN, uintptr(fd), unix.SHUT_WR, 0) }
 
 func quickAck(fd int) {
 	// Without it an answer is 40 ms late, no more; so the error doesn't matter.
@@ -38,42 +43,87 @@ func quickAck(fd int) {
 
 func unacked(fd int) (int, error) { return unix.IoctlGetInt(fd, unix.SIOCOUTQ) }
 
-// setSessionOptions sets what both sides of a session need. Asterisk sets
-// nothing on its side, so a peer that is gone is found by these alone.
-func setSessionOptions(fd int, o *Options) error {
-	return setOptions(fd,
-		socketOption{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
-		socketOption{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
-		socketOption{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, seconds(o.KeepIdle)},
-		socketOption{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, seconds(o.KeepInterval)},
-		socketOption{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(o.UserTimeout.Milliseconds())})
+// setNoDelay has small writes sent at once, whatever is not acknowledged yet.
+func setNoDelay(fd int) error { return setOption(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1) }
+
+// setKeepAlive has the kernel find out about a peer that is gone.
+func setKeepAlive(fd int, o *Options) error {
+	return cmp.Or(
+		setOption(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1),
+		setOption(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, seconds(o.KeepIdle)),
+		setOption(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, seconds(o.KeepInterval)),
+		setOption(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(o.UserTimeout.Milliseconds())))
+}
+
+// setDefer has a listener's connections wait in the kernel until their first
+// bytes are there, or for so long.
+func setDefer(fd int, d time.Duration) error {
+	return setOption(fd, unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, seconds(d))
+}
+
+func setOption(fd, level, name, value int) error {
+	v := int32(value)
+	if _, _, errno := syscall.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(fd), uintptr(level), uintptr(name),
+		uintptr(unsafe.Pointer(&v)), unsafe.Sizeof(v), 0); errno != 0 {
+		return errno
+	}
+	return nil
 }
 
 func openSocket(family int) (int, error) {
-	return unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	fd, _, errno := syscall.RawSyscall(unix.SYS_SOCKET, uintptr(family), unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if errno != 0 {
+		return noFD, errno
+	}
+	return int(fd), nil
+}
+
+// connect begins to connect; the error may be EINPROGRESS.
+func connect(fd int, addr netip.AddrPort) error {
+	var sa unix.RawSockaddrInet6
+	if _, _, errno := syscall.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&sa)), putSockaddr(&sa, addr)); errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// putSockaddr fills sa with an address of either family and returns its size.
+func putSockaddr(sa *unix.RawSockaddrInet6, addr netip.AddrPort) uintptr {
+	ip := addr.Addr().Unmap()
+	if !ip.Is4() {
+		*sa = unix.RawSockaddrInet6{Family: unix.AF_INET6, Port: networkOrder(addr.Port()), Addr: ip.As16(), Scope_id: zone(ip)}
+		return unsafe.Sizeof(*sa)
+	}
+	in := (*unix.RawSockaddrInet4)(unsafe.Pointer(sa))
+	*in = unix.RawSockaddrInet4{Family: unix.AF_INET, Port: networkOrder(addr.Port()), Addr: ip.As4()}
+	return unsafe.Sizeof(*in)
 }
 
 // acceptSocket takes the next connection of a listener.
 func acceptSocket(ln int) (int, netip.AddrPort, error) {
 	var sa unix.RawSockaddrAny
 	size := uint32(unix.SizeofSockaddrAny)
-	fd, _, errno := unix.RawSyscall6(unix.SYS_ACCEPT4, uintptr(ln), uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size)),
+	fd, _, errno := syscall.RawSyscall6(unix.SYS_ACCEPT4, uintptr(ln), uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size)),
 		unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
 	if errno != 0 {
 		return noFD, netip.AddrPort{}, errno
 	}
-	switch sa.Addr.Family {
-	case unix.AF_INET:
-		in := (*unix.RawSockaddrInet4)(unsafe.Pointer(&sa))
-		return int(fd), netip.AddrPortFrom(netip.AddrFrom4(in.Addr), hostOrder(in.Port)), nil
-	case unix.AF_INET6:
-		in := (*unix.RawSockaddrInet6)(unsafe.Pointer(&sa))
-		return int(fd), netip.AddrPortFrom(netip.AddrFrom16(in.Addr).Unmap(), hostOrder(in.Port)), nil
-	}
-	return int(fd), netip.AddrPort{}, nil
+	return int(fd), addressOfPeer(&sa), nil
 }
 
-// hostOrder turns a port as it stands in a socket address into a number.
-func hostOrder(port uint16) uint16 {
+func addressOfPeer(sa *unix.RawSockaddrAny) netip.AddrPort {
+	switch sa.Addr.Family {
+	case unix.AF_INET:
+		in := (*unix.RawSockaddrInet4)(unsafe.Pointer(sa))
+		return netip.AddrPortFrom(netip.AddrFrom4(in.Addr), networkOrder(in.Port))
+	case unix.AF_INET6:
+		in := (*unix.RawSockaddrInet6)(unsafe.Pointer(sa))
+		return netip.AddrPortFrom(netip.AddrFrom16(in.Addr).Unmap(), networkOrder(in.Port))
+	}
+	return netip.AddrPort{}
+}
+
+// networkOrder turns a port into what stands in a socket address, and back.
+func networkOrder(port uint16) uint16 {
 	return binary.BigEndian.Uint16((*[2]byte)(unsafe.Pointer(&port))[:])
 }

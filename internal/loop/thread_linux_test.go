@@ -47,10 +47,6 @@ func (th thread) count(file, key string) int {
 	return 0
 }
 
-// reads and writes return how many of these system calls it has made.
-func (th thread) reads() int  { return th.count("io", "syscr") }
-func (th thread) writes() int { return th.count("io", "syscw") }
-
 // sleeps returns how often it has begun to wait.
 func (th thread) sleeps() int { return th.count("status", "voluntary_ctxt_switches") }
 
@@ -64,20 +60,4 @@ func processorOf(t testing.TB, l *Loop) time.Duration {
 		}
 	})
 	return time.Duration(ts.Nano())
-}
-
-// An account is of the system calls that a loop makes while a benchmark runs.
-type account struct {
-	thread        thread
-	reads, writes int
-}
-
-func newAccount(b *testing.B, l *Loop) *account {
-	th := threadOf(b, l)
-	return &account{th, th.reads(), th.writes()}
-}
-
-func (a *account) report(b *testing.B) {
-	b.ReportMetric(float64(a.thread.reads()-a.reads)/float64(b.N), "reads/op")
-	b.ReportMetric(float64(a.thread.writes()-a.writes)/float64(b.N), "writes/op")
 }

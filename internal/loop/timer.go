@@ -5,57 +5,58 @@ import (
 	"time"
 )
 
-// A timer belongs to a connection, or to a listener that rests. It stands in
-// the heap at a time that is not later than when it runs out: being put off,
-// which is what happens to timers most of the time, costs nothing until then.
+// A timer stands in the heap at a time that is not later than when it runs out:
+// being put off, which is what happens to timers most of the time, costs nothing
+// until then.
 type timer struct {
-	owner interface{ expired() }
 	at    time.Duration // 0: stopped
 	key   time.Duration // where it stands in the heap
 	place int32         // in the heap, counted from 1; 0: nowhere
 }
 
-// A timerHeap holds a loop's timers, the earliest key first.
-type timerHeap []*timer
+// A timerHeap holds the connections of a loop that have timers, the earliest key
+// first.
+type timerHeap []*Conn
 
 func (h timerHeap) Len() int           { return len(h) }
-func (h timerHeap) Less(i, j int) bool { return h[i].key < h[j].key }
+func (h timerHeap) Less(i, j int) bool { return h[i].timer.key < h[j].timer.key }
 func (h timerHeap) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
-	h[i].place, h[j].place = int32(i+1), int32(j+1)
+	h[i].timer.place, h[j].timer.place = int32(i+1), int32(j+1)
 }
 func (h *timerHeap) Push(x any) {
-	t := x.(*timer)
-	*h = append(*h, t)
-	t.place = int32(len(*h))
+	c := x.(*Conn)
+	*h = append(*h, c)
+	c.timer.place = int32(len(*h))
 }
 func (h *timerHeap) Pop() any {
 	last := len(*h) - 1
-	t := (*h)[last]
+	c := (*h)[last]
 	(*h)[last] = nil
 	*h = (*h)[:last]
-	t.place = 0
-	return t
+	c.timer.place = 0
+	return c
 }
 
-// set has t run out at that time, or never if at is 0.
-func (h *timerHeap) set(t *timer, at time.Duration) {
+// set has c's timer run out at that time, or never if at is 0.
+func (h *timerHeap) set(c *Conn, at time.Duration) {
+	t := &c.timer
 	t.at = at
 	switch {
 	case at == 0:
 	case t.place == 0:
 		t.key = at
-		heap.Push(h, t)
+		heap.Push(h, c)
 	case at < t.key:
 		t.key = at
 		heap.Fix(h, int(t.place-1))
 	}
 }
 
-// remove forgets t.
-func (h *timerHeap) remove(t *timer) {
-	if t.place > 0 {
-		heap.Remove(h, int(t.place-1))
+// remove forgets c's timer.
+func (h *timerHeap) remove(c *Conn) {
+	if c.timer.place > 0 {
+		heap.Remove(h, int(c.timer.place-1))
 	}
 }
 
@@ -64,18 +65,18 @@ func (h timerHeap) next() (time.Duration, bool) {
 	if len(h) == 0 {
 		return 0, false
 	}
-	return h[0].key, true
+	return h[0].timer.key, true
 }
 
-// fire tells the owners whose time has come. A timer that one of them sets to
-// now runs out at the next call, or the others would never get a turn.
+// fire tells those whose time has come. A timer that one of them sets to now
+// runs out at the next call, or the others would never get a turn.
 func (h *timerHeap) fire(now time.Duration) {
 	for range len(*h) {
-		if len(*h) == 0 || (*h)[0].key > now {
+		if len(*h) == 0 || (*h)[0].timer.key > now {
 			return
 		}
-		t := (*h)[0]
-		switch {
+		c := (*h)[0]
+		switch t := &c.timer; {
 		case t.at > now:
 			t.key = t.at
 			heap.Fix(h, 0)
@@ -84,7 +85,7 @@ func (h *timerHeap) fire(now time.Duration) {
 		default:
 			t.at = 0
 			heap.Pop(h)
-			t.owner.expired()
+			c.handler.TimedOut()
 		}
 	}
 }

@@ -3,6 +3,7 @@ package sim_test
 import (
 	"net"
 	"net/netip"
+	"os"
 	"testing"
 	"time"
 
@@ -70,7 +71,7 @@ type loopWorld struct {
 }
 
 func newLoopWorld(t *testing.T, ip netip.Addr) *loopWorld {
-	l, err := loop.New(loop.Options{})
+	l, err := loop.New(loop.Options{Engine: loop.Engine(os.Getenv("LOOP_TEST_ENGINE"))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +87,7 @@ func newLoopWorld(t *testing.T, ip netip.Addr) *loopWorld {
 }
 
 func (w *loopWorld) listen(accept func(conn) sim.Handler) netip.AddrPort {
-	ln, err := loop.Listen(w.t.Context(), netip.AddrPortFrom(w.ip, 0).String(), loop.Options{})
+	ln, err := loop.Listen(w.t.Context(), netip.AddrPortFrom(w.ip, 0).String(), loop.ListenOptions{})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -1,0 +1,159 @@
+package loop
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// An Engine is a way to have the kernel do things, by its name in
+// configurations.
+type Engine string
+
+const (
+	// Epoll asks the kernel what can be done without waiting, and does it. On
+	// systems that have no epoll it is what they have instead.
+	Epoll Engine = "epoll"
+	// IOURing has the kernel do things and tell when they are done, so that
+	// what one look brings about costs one system call. Containers and
+	// hardened systems often don't allow it. It is not ready to be offered: at
+	// the end of a connection it differs from Epoll in the order of things.
+	IOURing Engine = "io_uring"
+	// Auto is IOURing where it is allowed, else Epoll.
+	Auto Engine = "auto"
+)
+
+// An engine is how a loop gets things done by the kernel. All but wake belongs
+// to the loop's thread, from start on.
+type engine interface {
+	name() Engine
+	start() error
+	close()
+	// wake ends a turn's wait that is under way, or the next. For any goroutine.
+	wake()
+	// turn waits until the kernel has something to tell, at most so long,
+	// negative for as long as it takes, and tells it to connections and
+	// listeners. It may return early. With hold it keeps the processor that
+	// Go's scheduler has lent to this thread meanwhile: giving it up, as a call
+	// that may block does, costs more than all else of a command when the
+	// machine is not busy.
+	turn(patience time.Duration, hold bool) (happened bool, err error)
+
+	// open begins a connection; adopt takes one that was accepted.
+	open(c *Conn, addr netip.AddrPort) error
+	adopt(c *Conn) error
+	// write sends p. What the kernel won't take now goes into c.out, or is kept
+	// by the engine while c.sending is not 0; then c.flush is called later.
+	write(c *Conn, p []byte)
+	// join adds p to the write that is under way, and reports false if that is
+	// too late.
+	join(c *Conn, p []byte) bool
+	shutdown(c *Conn)
+	// proceed goes on to receive after a pause, and to the end after a write
+	// that has failed.
+	proceed(c *Conn)
+	// release closes the descriptor, with all that is under way on it.
+	release(c *Conn)
+
+	listen(a *acceptor) error
+	unlisten(a *acceptor)
+}
+
+func newEngine(l *Loop, kind Engine) (engine, error) {
+	switch kind {
+	case Epoll, "":
+		return newPolling(l)
+	case IOURing:
+		return newURing(l)
+	case Auto:
+		if e, err := newURing(l); err == nil {
+			return e, nil
+		}
+		return newPolling(l)
+	}
+	return nil, fmt.Errorf("no engine %q", kind)
+}
+
+// polling is the engine that asks a poller what can be done.
+type polling struct {
+	loop   *Loop
+	poll   *poller
+	events []event
+}
+
+func newPolling(l *Loop) (*polling, error) {
+	p, err := newPoller()
+	if err != nil {
+		return nil, fmt.Errorf("open poller: %w", err)
+	}
+	return &polling{loop: l, poll: p, events: make([]event, eventBatch)}, nil
+}
+
+func (*polling) name() Engine { return Epoll }
+func (*polling) start() error { return nil }
+func (p *polling) close()     { p.poll.close() }
+func (p *polling) wake()      { p.poll.wake() }
+
+func (p *polling) turn(patience time.Duration, hold bool) (bool, error) {
+	n, err := p.poll.wait(p.events, patience, hold)
+	p.loop.tick()
+	for i := range p.events[:n] {
+		p.deliver(&p.events[i])
+	}
+	return n > 0, err
+}
+
+func (p *polling) deliver(e *event) {
+	id := e.id()
+	if id == wakeID {
+		return
+	}
+	s := &p.loop.slots[uint32(id)]
+	switch {
+	case s.generation != uint32(id>>32):
+	case s.conn != nil:
+		s.conn.event(e)
+	default:
+		p.loop.accept(s.acceptor)
+	}
+}
+
+func (p *polling) open(c *Conn, addr netip.AddrPort) error {
+	fd, err := connectSocket(addr)
+	if err != nil {
+		return err
+	}
+	c.fd = int32(fd)
+	c.watchedOut = true
+	return p.poll.add(fd, p.loop.id(c.slot), true)
+}
+
+func (p *polling) adopt(c *Conn) error { return p.poll.add(int(c.fd), p.loop.id(c.slot), false) }
+
+func (p *polling) write(c *Conn, b []byte) {
+	c.passed(outward)
+	n, err := write(int(c.fd), b)
+	if err != nil && !wouldBlock(err) {
+		c.fail(err)
+		return
+	}
+	if n == len(b) {
+		return
+	}
+	c.keep(b[n:])
+	if !c.watchedOut {
+		c.watchedOut = true
+		if err := p.poll.addOutput(int(c.fd), p.loop.id(c.slot)); err != nil {
+			c.fail(err)
+		}
+	}
+}
+
+func (*polling) join(*Conn, []byte) bool { return false } // no write ever is
+
+func (*polling) shutdown(c *Conn) { shutdownWrite(int(c.fd)) }
+func (*polling) proceed(c *Conn)  { c.read() }
+func (*polling) release(c *Conn)  { closeFD(int(c.fd)) }
+
+func (p *polling) listen(a *acceptor) error { return p.poll.addListener(a.fd, p.loop.id(a.slot)) }
+func (p *polling) unlisten(a *acceptor)     { p.poll.remove(a.fd) }

@@ -1,0 +1,540 @@
+package loop
+
+import (
+	"bytes"
+	"net/netip"
+	"os"
+	"slices"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// A uring is the engine that has the kernel do things and is told when they are
+// done: what a turn of the loop brings about goes to the kernel in one call,
+// which waits for the next results as well.
+type uring struct {
+	loop    *Loop
+	ring    *ring
+	wakeFD  int
+	sends   []send
+	free    []uint32                 // sends that are not under way
+	batch   []uint32                 // sends that the next enter, or one of this turn, submits
+	spare   []uint32                 // the batch before it
+	hurry   bool                     // somebody waits for the end of such a send
+	addrs   []*unix.RawSockaddrInet6 // that the next enter needs
+	accepts []*accept
+	held    map[*Conn]*held
+}
+
+// A send is bytes on their way to the kernel. It is decided when the kernel has
+// been entered: only what was not sent as a whole has a result.
+type send struct {
+	conn  *Conn // nil if it was closed meanwhile
+	buf   []byte
+	entry *sqe   // that says so
+	enter uint32 // the number of the enter before which it was prepared
+}
+
+// An accept asks for one connection.
+type accept struct {
+	acceptor *acceptor // nil: nobody asks
+	addr     unix.RawSockaddrInet6
+	size     uint32
+}
+
+// held is what arrived for a connection that is paused.
+type held struct {
+	bytes []byte
+	end   bool
+	err   error // of the end
+}
+
+const (
+	// mostHeld is how much may arrive for a paused connection until the kernel
+	// is asked to keep the rest.
+	mostHeld = 64 << 10
+	// mostJoined is from where on a write is kept and not joined to the one
+	// before it: whoever looks at Buffered should see that it gets too much.
+	mostJoined = 32 << 10
+	// sendSize is what a line and its like need; longer ones get their own.
+	sendSize = 512
+	// acceptsAtOnce is how many connections one turn can bring.
+	acceptsAtOnce = 8
+)
+
+// The kinds of results, in a result's highest bits. Below are a connection's
+// number, as the poller has it, or an index.
+const (
+	kindShift = 61
+
+	kindNone    = 0 // nobody waits for it
+	kindRecv    = 1
+	kindSend    = 2
+	kindConnect = 3
+	kindAccept  = 4
+	kindWake    = 5
+	kindRoom    = 6
+	kindError   = 7
+
+	idMask = 1<<kindShift - 1
+)
+
+func newURing(l *Loop) (engine, error) {
+	r, err := openRing()
+	if err != nil {
+		return nil, err
+	}
+	wakeFD, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
+	if err != nil {
+		r.close()
+		return nil, os.NewSyscallError("eventfd", err)
+	}
+	return &uring{loop: l, ring: r, wakeFD: wakeFD, held: make(map[*Conn]*held)}, nil
+}
+
+func (*uring) name() Engine { return IOURing }
+
+func (u *uring) start() error {
+	if err := u.ring.start(); err != nil {
+		return err
+	}
+	u.watchWake()
+	return nil
+}
+
+func (u *uring) close() {
+	_ = u.ring.enter(0, 0, true) // what connections were given up
+	for e, ok := u.ring.take(); ok; e, ok = u.ring.take() {
+		if e.data>>kindShift == kindAccept && e.res >= 0 {
+			closeFD(int(e.res))
+		}
+	}
+	u.ring.close()
+	closeFD(u.wakeFD)
+}
+
+func (u *uring) wake() {
+	one := [8]byte{1}
+	_, _ = unix.Write(u.wakeFD, one[:])
+}
+
+func (u *uring) watchWake() {
+	e := u.ring.next()
+	e.op, e.fd, e.opFlags, e.len = opPollAdd, int32(u.wakeFD), unix.POLLIN, pollMultishot
+	e.data = kindWake << kindShift
+}
+
+// prepare returns an entry for the connection, of that kind.
+func (u *uring) prepare(c *Conn, op uint8, kind uint64) *sqe {
+	e := u.ring.next()
+	e.op, e.fd = op, c.fd
+	if kind == kindNone {
+		e.flags = sqeSkipSuccess
+	} else {
+		e.data = u.data(c, kind)
+	}
+	return e
+}
+
+// data is how a result of that kind tells whose it is.
+func (u *uring) data(c *Conn, kind uint64) uint64 { return kind<<kindShift | u.loop.id(c.slot)&idMask }
+
+// turn gives the kernel what was prepared, waits and tells of the results.
+func (u *uring) turn(patience time.Duration, hold bool) (happened bool, err error) {
+	want := uint32(1)
+	if patience == 0 || u.hurry || u.ring.results() {
+		want, patience = 0, 0
+	}
+	batch := u.batch
+	u.batch, u.hurry = u.spare[:0], false
+	if err := u.ring.enter(want, patience, hold); err != nil {
+		return false, err
+	}
+	u.loop.tick()
+	clear(u.addrs)
+	u.addrs = u.addrs[:0]
+	for e, ok := u.ring.take(); ok; e, ok = u.ring.take() {
+		happened = true
+		u.deliver(e)
+	}
+	u.decided(batch)
+	u.spare = batch
+	return happened, nil
+}
+
+// decided takes the sends of an enter whose results have all been seen as done.
+func (u *uring) decided(batch []uint32) {
+	for _, i := range batch {
+		s := &u.sends[i]
+		c := s.conn
+		s.conn, s.entry = nil, nil
+		if cap(s.buf) > sendSize {
+			s.buf = make([]byte, 0, sendSize)
+		}
+		u.free = append(u.free, i)
+		if c != nil {
+			c.sending = 0
+			if !c.watchedOut { // else there was no room, and a result will tell of it
+				c.flush()
+			}
+		}
+	}
+}
+
+func (u *uring) deliver(e cqe) {
+	switch e.data >> kindShift {
+	case kindSend:
+		u.sent(uint32(e.data&idMask), e.res)
+	case kindAccept:
+		u.accepted(int(e.data&idMask), e.res)
+	case kindWake:
+		var count [8]byte
+		_, _ = unix.Read(u.wakeFD, count[:])
+		if e.flags&cqeMore == 0 {
+			u.watchWake()
+		}
+	case kindRecv:
+		u.received(u.conn(e.data), e)
+	case kindConnect:
+		if c := u.conn(e.data); c != nil {
+			u.connected(c, e.res)
+		}
+	case kindRoom:
+		if c := u.conn(e.data); c != nil {
+			c.watchedOut = false
+			c.flush()
+		}
+	case kindError:
+		if c := u.conn(e.data); c != nil && e.res > 0 && e.res&unix.POLLERR != 0 {
+			c.broken, c.readable = true, true
+			c.afterEnd()
+		}
+	}
+}
+
+// conn returns whom a result belongs to, nil if it was closed meanwhile.
+func (u *uring) conn(data uint64) *Conn {
+	id := data & idMask
+	s := &u.loop.slots[uint32(id)]
+	if uint64(s.generation)<<32&idMask != id&^(1<<32-1) {
+		return nil
+	}
+	return s.conn
+}
+
+// receive has what arrives be received from now on. A write that has failed has
+// it end: there may be something to read yet, but nothing is waited for.
+func (u *uring) receive(c *Conn) {
+	switch {
+	case c.eof || c.lost:
+		return
+	case c.failed != nil && c.receiving:
+		u.cancel(c)
+		return
+	case c.failed != nil:
+		c.read()
+		return
+	case c.receiving:
+		return
+	}
+	c.receiving = true
+	e := u.prepare(c, opRecv, kindRecv)
+	e.flags, e.ioprio = sqeBufferSelect, recvMultishot
+}
+
+func (u *uring) received(c *Conn, e cqe) {
+	if e.flags&cqeBuffer != 0 {
+		defer u.ring.giveBack(uint16(e.flags >> cqeBufferShift))
+	}
+	if c == nil || c.lost {
+		return
+	}
+	if e.flags&cqeMore == 0 {
+		c.receiving = false
+	}
+	switch {
+	case e.res > 0 && (c.paused || c.readable):
+		c.readable = true
+		h := u.hold(c)
+		h.bytes = append(h.bytes, u.ring.buffer(e)...)
+		if len(h.bytes) > mostHeld && c.receiving {
+			u.cancel(c)
+		}
+		return
+	case e.res > 0:
+		c.passed(inward)
+		c.handler.Received(u.ring.buffer(e))
+	case e.res == -int32(unix.ENOBUFS), e.res == -int32(unix.ECANCELED), e.res == -int32(unix.EINTR), e.res == -int32(unix.EAGAIN):
+	default:
+		var err error
+		if e.res < 0 {
+			err = syscall.Errno(-e.res)
+		}
+		if c.paused || c.readable {
+			c.readable = true
+			h := u.hold(c)
+			h.end, h.err = true, err
+			return
+		}
+		u.end(c, err)
+		return
+	}
+	switch {
+	case c.closed:
+	case c.paused || c.readable:
+		c.readable = true
+	default:
+		u.receive(c)
+	}
+}
+
+// cancel has the kernel end what receive began; a last result tells of it.
+func (u *uring) cancel(c *Conn) {
+	e := u.prepare(c, opAsyncCancel, kindNone)
+	e.fd, e.addr = -1, u.data(c, kindRecv)
+}
+
+func (u *uring) hold(c *Conn) *held {
+	h := u.held[c]
+	if h == nil {
+		h = new(held)
+		u.held[c] = h
+	}
+	return h
+}
+
+// end tells that no more bytes come.
+func (u *uring) end(c *Conn, err error) {
+	switch {
+	case c.lost:
+	case err != nil && (c.failed == nil || c.failed == syscall.EPIPE):
+		c.lose(err)
+	case c.failed != nil && c.failed != syscall.EPIPE:
+		c.lose(c.failed) // see Conn.read
+	default:
+		c.eof = true
+		c.handler.Closed(nil)
+		c.afterEnd()
+		if !c.closed && !c.lost {
+			c.polling = true
+			e := u.prepare(c, opPollAdd, kindError)
+			e.len = pollMultishot // for the end, which is there already, and for what comes after it
+		}
+	}
+}
+
+// proceed goes on where a pause, or a write that failed, has interrupted.
+func (u *uring) proceed(c *Conn) {
+	if c.readable = c.paused; c.paused {
+		return
+	}
+	if h := u.held[c]; h != nil {
+		if len(h.bytes) > 0 {
+			p := h.bytes
+			h.bytes = nil
+			c.handler.Received(p)
+			if c.closed || c.paused {
+				return
+			}
+		}
+		delete(u.held, c)
+		if h.end {
+			u.end(c, h.err)
+			return
+		}
+	}
+	u.receive(c)
+}
+
+// write sends p, with what else is sent before the next enter.
+func (u *uring) write(c *Conn, p []byte) {
+	c.passed(outward)
+	var i uint32
+	if n := len(u.free); n > 0 {
+		i = u.free[n-1]
+		u.free = u.free[:n-1]
+	} else {
+		i = uint32(len(u.sends))
+		u.sends = append(u.sends, send{buf: make([]byte, 0, sendSize)})
+	}
+	u.batch = append(u.batch, i)
+	u.hurry = u.hurry || c.kept
+	c.sending = i + 1
+	e := u.prepare(c, opSend, kindNone)
+	// Either all of it is sent at once and without a result, or a result tells
+	// how much.
+	e.opFlags, e.data = unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT|unix.MSG_WAITALL, kindSend<<kindShift|uint64(i)
+	s := &u.sends[i]
+	s.conn, s.entry, s.enter, s.buf = c, e, u.ring.enters, s.buf[:0]
+	s.add(p)
+}
+
+// add adds to a send that is not submitted yet.
+func (s *send) add(p []byte) {
+	s.buf = append(s.buf, p...)
+	s.entry.addr, s.entry.len = uint64(uintptr(unsafe.Pointer(unsafe.SliceData(s.buf)))), uint32(len(s.buf))
+}
+
+// join adds p to the write that is under way, and reports false if that is too
+// late.
+func (u *uring) join(c *Conn, p []byte) bool {
+	s := &u.sends[c.sending-1]
+	if s.enter != u.ring.enters || len(s.buf) > mostJoined {
+		u.hurry = true
+		return false
+	}
+	c.passed(outward)
+	s.add(p)
+	return true
+}
+
+// sent takes the result of a send that has not sent everything.
+func (u *uring) sent(i uint32, res int32) {
+	s := &u.sends[i]
+	c := s.conn
+	switch {
+	case c == nil:
+	case res >= 0 || res == -int32(unix.EAGAIN) || res == -int32(unix.EINTR):
+		c.out = append(bytes.Clone(s.buf[max(0, res):]), c.out...)
+		c.kept, c.watchedOut = true, true
+		e := u.prepare(c, opPollAdd, kindRoom)
+		e.opFlags = unix.POLLOUT
+	default:
+		c.fail(syscall.Errno(-res))
+	}
+}
+
+// shutdown ends c's side, after the write that is under way if there is one. The
+// ring would have a thread of the kernel's do it.
+func (u *uring) shutdown(c *Conn) {
+	if c.sending > 0 {
+		u.hurry = true // flush will come back here
+		return
+	}
+	shutdownWrite(int(c.fd))
+}
+
+// release closes c's descriptor, with everything that is under way on it.
+func (u *uring) release(c *Conn) {
+	if h := u.held[c]; h != nil {
+		if len(h.bytes) > 0 {
+			// Nobody has read it, which the peer would be told by a reset if it
+			// were with the kernel yet.
+			_ = unix.SetsockoptLinger(int(c.fd), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+		}
+		delete(u.held, c)
+	}
+	if c.sending > 0 {
+		u.sends[c.sending-1].conn = nil
+	}
+	if c.receiving || c.connecting || c.watchedOut || c.polling {
+		e := u.prepare(c, opAsyncCancel, kindNone)
+		e.opFlags = cancelAll | cancelFD
+	}
+	u.prepare(c, opClose, kindNone)
+}
+
+// open begins a connection.
+func (u *uring) open(c *Conn, addr netip.AddrPort) error {
+	fd, err := openSocket(family(addr))
+	if err != nil {
+		return err
+	}
+	c.fd = int32(fd)
+	sa := new(unix.RawSockaddrInet6)
+	u.addrs = append(u.addrs, sa)
+	e := u.prepare(c, opConnect, kindConnect)
+	e.addr, e.off = uint64(uintptr(unsafe.Pointer(sa))), uint64(putSockaddr(sa, addr))
+	return nil
+}
+
+func (u *uring) connected(c *Conn, res int32) {
+	if res < 0 {
+		c.lose(syscall.Errno(-res))
+		return
+	}
+	c.connecting = false
+	c.handler.Connected()
+	if c.closed {
+		return
+	}
+	u.receive(c)
+	c.flush()
+}
+
+// adopt receives on a connection that was accepted.
+func (u *uring) adopt(c *Conn) error {
+	u.receive(c)
+	return nil
+}
+
+// listen asks for a listener's connections, several at a time.
+func (u *uring) listen(a *acceptor) error {
+	n := 0
+	for _, x := range u.accepts {
+		if x.acceptor == a {
+			n++
+		}
+	}
+	for ; n < acceptsAtOnce; n++ {
+		i := slices.IndexFunc(u.accepts, func(x *accept) bool { return x.acceptor == nil })
+		if i < 0 {
+			i = len(u.accepts)
+			u.accepts = append(u.accepts, new(accept))
+		}
+		u.accepts[i].acceptor = a
+		u.ask(i)
+	}
+	return nil
+}
+
+func (u *uring) ask(i int) {
+	x := u.accepts[i]
+	x.size = uint32(unsafe.Sizeof(x.addr))
+	e := u.ring.next()
+	e.op, e.fd = opAccept, int32(x.acceptor.fd)
+	e.addr, e.off = uint64(uintptr(unsafe.Pointer(&x.addr))), uint64(uintptr(unsafe.Pointer(&x.size)))
+	e.opFlags = unix.SOCK_NONBLOCK | unix.SOCK_CLOEXEC
+	e.data = kindAccept<<kindShift | uint64(i)
+}
+
+func (u *uring) accepted(i int, res int32) {
+	x := u.accepts[i]
+	a := x.acceptor
+	again := u.loop.slots[a.slot].acceptor == a && !a.resting
+	switch {
+	case res >= 0:
+		// Even if the listener was refused meanwhile: the kernel has made it.
+		remote := addressOfPeer((*unix.RawSockaddrAny)(unsafe.Pointer(&x.addr)))
+		u.loop.adopt(int(res), remote, a)
+		again = again && u.loop.slots[a.slot].acceptor == a
+	case res == -int32(unix.ECANCELED):
+		again = false
+	case outOfDescriptors(syscall.Errno(-res)) && again:
+		// The kernel wants a descriptor before it looks for a connection.
+		if !u.loop.shed(a, syscall.Errno(-res)) {
+			u.loop.rest(a)
+		}
+		again = u.loop.slots[a.slot].acceptor == a && !a.resting
+	}
+	if again {
+		u.ask(i)
+		return
+	}
+	x.acceptor = nil
+}
+
+// unlisten ends listen.
+func (u *uring) unlisten(a *acceptor) {
+	for i, x := range u.accepts {
+		if x.acceptor == a {
+			e := u.ring.next()
+			e.op, e.fd, e.flags = opAsyncCancel, -1, sqeSkipSuccess
+			e.addr = kindAccept<<kindShift | uint64(i)
+		}
+	}
+	_ = u.ring.enter(0, 0, true) // the descriptor may be closed before the next turn
+}
