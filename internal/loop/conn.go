@@ -70,20 +70,14 @@ func (c *Conn) Write(p []byte) {
 	if c.writeEnd || c.failed != nil || c.fd == noFD {
 		return
 	}
-	switch {
-	case c.connecting || len(c.out) > 0:
-		c.keep(p)
-	case c.sending == 0:
-		c.loop.engine.write(c, p)
-	case !c.loop.engine.join(c, p):
-		c.keep(p)
+	n := 0
+	if !c.connecting && len(c.out) == 0 {
+		n = c.loop.engine.write(c, p)
 	}
-}
-
-// keep keeps p for the next flush.
-func (c *Conn) keep(p []byte) {
-	c.kept = true
-	c.out = append(c.out, p...)
+	if n < len(p) {
+		c.kept = true
+		c.out = append(c.out, p[n:]...)
+	}
 }
 
 // passed notes that bytes pass. A dialogue in which each side answers the other
@@ -92,11 +86,17 @@ func (c *Conn) keep(p []byte) {
 // needed the option that says not to. Two writes in a row, or two reads, show
 // that this dialogue is none of those.
 func (c *Conn) passed(d direction) {
-	if c.last == d && !c.noDelay {
+	if c.last == d {
+		c.setNoDelay()
+	}
+	c.last = d
+}
+
+func (c *Conn) setNoDelay() {
+	if !c.noDelay {
 		c.noDelay = true
 		_ = setNoDelay(int(c.fd)) // fails only on what is no connection any more
 	}
-	c.last = d
 }
 
 // CloseWrite ends this side in order, after what is buffered: the peer reads to
@@ -162,12 +162,8 @@ func (c *Conn) Close() {
 
 // mature gives c the options that a connection needs which lasts.
 func (c *Conn) mature() {
-	// They fail only on what is no connection any more.
-	_ = setKeepAlive(int(c.fd), &c.loop.opts)
-	if !c.noDelay {
-		c.noDelay = true
-		_ = setNoDelay(int(c.fd))
-	}
+	_ = setKeepAlive(int(c.fd), &c.loop.opts) // fails only on what is no connection any more
+	c.setNoDelay()
 }
 
 // schedule has proceed called before the next wait.
@@ -301,9 +297,12 @@ func (c *Conn) afterEnd() {
 // flush writes what was kept.
 func (c *Conn) flush() {
 	if len(c.out) > 0 && c.sending == 0 {
-		p := c.out
-		c.out = nil
-		c.loop.engine.write(c, p)
+		// A failure has dropped what is kept, and there is nothing to cut.
+		if n := c.loop.engine.write(c, c.out); n < len(c.out) {
+			c.out = c.out[n:]
+		} else {
+			c.out = nil
+		}
 	}
 	if len(c.out) > 0 || c.sending > 0 || c.failed != nil {
 		return

@@ -6,8 +6,7 @@ import (
 	"time"
 )
 
-// An Engine is a way to have the kernel do things, by its name in
-// configurations.
+// An Engine is a way to have the kernel do things, by its name.
 type Engine string
 
 const (
@@ -19,14 +18,11 @@ const (
 	// hardened systems often don't allow it. It is not ready to be offered: at
 	// the end of a connection it differs from Epoll in the order of things.
 	IOURing Engine = "io_uring"
-	// Auto is IOURing where it is allowed, else Epoll.
-	Auto Engine = "auto"
 )
 
 // An engine is how a loop gets things done by the kernel. All but wake belongs
 // to the loop's thread, from start on.
 type engine interface {
-	name() Engine
 	start() error
 	close()
 	// wake ends a turn's wait that is under way, or the next. For any goroutine.
@@ -42,12 +38,9 @@ type engine interface {
 	// open begins a connection; adopt takes one that was accepted.
 	open(c *Conn, addr netip.AddrPort) error
 	adopt(c *Conn) error
-	// write sends p. What the kernel won't take now goes into c.out, or is kept
-	// by the engine while c.sending is not 0; then c.flush is called later.
-	write(c *Conn, p []byte)
-	// join adds p to the write that is under way, and reports false if that is
-	// too late.
-	join(c *Conn, p []byte) bool
+	// write sends p and returns how much of it was taken; when more can be,
+	// c.flush is called. A failure is told by c.fail, and takes all.
+	write(c *Conn, p []byte) int
 	shutdown(c *Conn)
 	// proceed goes on to receive after a pause, and to the end after a write
 	// that has failed.
@@ -65,11 +58,6 @@ func newEngine(l *Loop, kind Engine) (engine, error) {
 		return newPolling(l)
 	case IOURing:
 		return newURing(l)
-	case Auto:
-		if e, err := newURing(l); err == nil {
-			return e, nil
-		}
-		return newPolling(l)
 	}
 	return nil, fmt.Errorf("no engine %q", kind)
 }
@@ -89,7 +77,6 @@ func newPolling(l *Loop) (*polling, error) {
 	return &polling{loop: l, poll: p, events: make([]event, eventBatch)}, nil
 }
 
-func (*polling) name() Engine { return Epoll }
 func (*polling) start() error { return nil }
 func (p *polling) close()     { p.poll.close() }
 func (p *polling) wake()      { p.poll.wake() }
@@ -130,26 +117,22 @@ func (p *polling) open(c *Conn, addr netip.AddrPort) error {
 
 func (p *polling) adopt(c *Conn) error { return p.poll.add(int(c.fd), p.loop.id(c.slot), false) }
 
-func (p *polling) write(c *Conn, b []byte) {
+func (p *polling) write(c *Conn, b []byte) int {
 	c.passed(outward)
 	n, err := write(int(c.fd), b)
 	if err != nil && !wouldBlock(err) {
 		c.fail(err)
-		return
+		return len(b)
 	}
-	if n == len(b) {
-		return
-	}
-	c.keep(b[n:])
-	if !c.watchedOut {
+	if n < len(b) && !c.watchedOut {
 		c.watchedOut = true
 		if err := p.poll.addOutput(int(c.fd), p.loop.id(c.slot)); err != nil {
 			c.fail(err)
+			return len(b)
 		}
 	}
+	return n
 }
-
-func (*polling) join(*Conn, []byte) bool { return false } // no write ever is
 
 func (*polling) shutdown(c *Conn) { shutdownWrite(int(c.fd)) }
 func (*polling) proceed(c *Conn)  { c.read() }

@@ -115,9 +115,6 @@ func New(o Options) (*Loop, error) {
 	return l, nil
 }
 
-// Engine returns the engine that the loop has, which is never [Auto].
-func (l *Loop) Engine() Engine { return l.engine.name() }
-
 // Now returns the monotonic time since the loop was made, as of the last time
 // that the loop woke. For handlers only.
 func (l *Loop) Now() time.Duration { return l.now }

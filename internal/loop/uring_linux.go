@@ -95,8 +95,6 @@ func newURing(l *Loop) (engine, error) {
 	return &uring{loop: l, ring: r, wakeFD: wakeFD, held: make(map[*Conn]*held)}, nil
 }
 
-func (*uring) name() Engine { return IOURing }
-
 func (u *uring) start() error {
 	if err := u.ring.start(); err != nil {
 		return err
@@ -349,8 +347,18 @@ func (u *uring) proceed(c *Conn) {
 	u.receive(c)
 }
 
-// write sends p, with what else is sent before the next enter.
-func (u *uring) write(c *Conn, p []byte) {
+// write sends p, with what else is sent before the next enter. A write that is
+// under way takes it as well, unless it is submitted or long.
+func (u *uring) write(c *Conn, p []byte) int {
+	if c.sending > 0 {
+		if s := &u.sends[c.sending-1]; s.enter == u.ring.enters && len(s.buf) <= mostJoined {
+			c.passed(outward)
+			s.add(p)
+			return len(p)
+		}
+		u.hurry = true
+		return 0
+	}
 	c.passed(outward)
 	var i uint32
 	if n := len(u.free); n > 0 {
@@ -370,25 +378,13 @@ func (u *uring) write(c *Conn, p []byte) {
 	s := &u.sends[i]
 	s.conn, s.entry, s.enter, s.buf = c, e, u.ring.enters, s.buf[:0]
 	s.add(p)
+	return len(p)
 }
 
 // add adds to a send that is not submitted yet.
 func (s *send) add(p []byte) {
 	s.buf = append(s.buf, p...)
 	s.entry.addr, s.entry.len = uint64(uintptr(unsafe.Pointer(unsafe.SliceData(s.buf)))), uint32(len(s.buf))
-}
-
-// join adds p to the write that is under way, and reports false if that is too
-// late.
-func (u *uring) join(c *Conn, p []byte) bool {
-	s := &u.sends[c.sending-1]
-	if s.enter != u.ring.enters || len(s.buf) > mostJoined {
-		u.hurry = true
-		return false
-	}
-	c.passed(outward)
-	s.add(p)
-	return true
 }
 
 // sent takes the result of a send that has not sent everything.
