@@ -29,6 +29,7 @@ type Config struct {
 	Admin        Admin         // metrics and health of agiproxy itself
 	DrainTimeout time.Duration // how long sessions may go on once it stops; 0 ends them at once
 	Loops        int           // event loops; 0 = chosen by the number of cores
+	Engine       string        // "auto", "epoll" or "io_uring"
 	Log          Log           // the program's log on standard error
 }
 

@@ -9,6 +9,7 @@ func defaultConfig() Config {
 		Listeners:    []Listener{defaultListener()},
 		Admin:        Admin{Address: "127.0.0.1:9577"},
 		DrainTimeout: 5 * time.Minute,
+		Engine:       "auto",
 		Log:          Log{Level: "info", Format: "text"},
 	}
 }

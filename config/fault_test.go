@@ -79,7 +79,7 @@ var faultCases = []struct {
 	{"a mapping with a tag of its own", inPool("health: !x {rise: 1}"), []string{`f:4:13: health: want a mapping of keys and values, got a value with the tag !x`}},
 	{"a value under a null tag", inPool("replay: !!null never"), []string{`f:4:13: replay: want unread, unanswered or never, got a value with the tag !!null`}},
 	{"unknown key", inPool("atempts: 3"), []string{`f:4:5: unknown key "atempts"; want one of attempts, backends, balance, connect_timeout, dispatch_timeout, ejection, fallback, first_command_timeout, hangup_timeout, hash_field, health, on_backend_loss, queue, replay, slow_start, think_timeout, tls; did you mean attempts?`}},
-	{"unknown key far from all", smallest + "colour: blue\n", []string{`f:2:1: unknown key "colour"; want one of admin, drain_timeout, listeners, log, loops, pools, routes`}},
+	{"unknown key far from all", smallest + "colour: blue\n", []string{`f:2:1: unknown key "colour"; want one of admin, drain_timeout, engine, listeners, log, loops, pools, routes`}},
 	{"unknown key in health", inHealth("risen: 2"), []string{`f:4:7: unknown key "health.risen"; want one of expect, fall, fast_interval, interval, on_down, probe, rise, script, timeout; did you mean rise?`}},
 	{"unknown key in a backend", inBackend("{address: \"10.0.0.11:4573\", wieght: 2}"), []string{`f:4:35: unknown key "wieght"; want one of address, backup, dns, exec, max_sessions, name, srv, weight, workers; did you mean weight?`}},
 	{"duplicate key", inPool("backends: []"), []string{`f:4:5: duplicate key "backends"; it is in line 3 already`}},

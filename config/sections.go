@@ -44,6 +44,7 @@ func (d *decoder) fileFields(c *Config) fields {
 		}),
 		"admin":         func(key string, n *yaml.Node) { d.mapping(key, n, d.adminFields(&c.Admin)) },
 		"drain_timeout": d.durationOrZero(&c.DrainTimeout, time.Millisecond, 24*time.Hour),
+		"engine":        d.choice(&c.Engine, "auto", "epoll", "io_uring"),
 		"loops":         d.integer(&c.Loops, 0, 256),
 		"log":           func(key string, n *yaml.Node) { d.mapping(key, n, d.logFields(&c.Log)) },
 	}

@@ -108,7 +108,7 @@ func (a *App) start() error {
 		return err
 	}
 	for range loops(cfg.Loops) {
-		l, err := loop.New(loop.Options{})
+		l, err := loop.New(loop.Options{Engine: loop.Engine(cfg.Engine)})
 		if err != nil {
 			return fmt.Errorf("open event loop: %w", err)
 		}
@@ -191,6 +191,7 @@ func (a *App) Run(ctx context.Context) error {
 		others.Go(a.admin.Serve)
 		a.log.Info("admin port is open", "address", a.admin.Addr())
 	}
+	a.log.Info("event loops run", "loops", len(a.workers), "engine", a.workers[0].loop.Engine())
 	a.serve()
 	select {
 	case <-ctx.Done():

@@ -112,6 +112,7 @@ func (a *App) warnFixed(now *config.Config) {
 	}{
 		{"admin.address", start.Admin.Address != now.Admin.Address},
 		{"loops", start.Loops != now.Loops},
+		{"engine", start.Engine != now.Engine},
 		{"log.format", start.Log.Format != now.Log.Format},
 	} {
 		if fixed.changed {

@@ -124,8 +124,8 @@ func (l *Loop) Accept(ln *Listener, open func(*Conn) Handler, shed func(error)) 
 // handlers and Do only.
 func (l *Loop) Refuse(ln *Listener) {
 	if a := l.acceptorOf(ln); a != nil {
-		l.freeSlot(a.slot)
 		l.engine.unlisten(a)
+		l.freeSlot(a.slot)
 		a.rest.Close()
 	}
 }

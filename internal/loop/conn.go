@@ -26,6 +26,7 @@ type Conn struct {
 	watchedOut bool      // the poller tells when there is room to write
 	receiving  bool      // the ring receives, and tells of it
 	polling    bool      // the ring tells of errors
+	ours       bool      // made by Connect
 	connecting bool
 	closed     bool // by Close: nobody is told anything any more
 	paused     bool
@@ -62,7 +63,7 @@ func (c *Conn) Unacked() (int, error) {
 		return 0, os.ErrClosed
 	}
 	n, err := unacked(int(c.fd))
-	return n + len(c.out), err
+	return n + len(c.out) + c.loop.engine.unsent(c), err
 }
 
 // Write sends p, or keeps what the kernel won't take now.

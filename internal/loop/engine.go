@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -10,13 +11,14 @@ import (
 type Engine string
 
 const (
+	// Auto is IOURing where the kernel allows it, and Epoll elsewhere.
+	Auto Engine = "auto"
 	// Epoll asks the kernel what can be done without waiting, and does it. On
 	// systems that have no epoll it is what they have instead.
 	Epoll Engine = "epoll"
 	// IOURing has the kernel do things and tell when they are done, so that
-	// what one look brings about costs one system call. Containers and
-	// hardened systems often don't allow it. It is not ready to be offered: at
-	// the end of a connection it differs from Epoll in the order of things.
+	// what one look brings about costs one system call. It needs Linux 6.1;
+	// containers and hardened systems often don't allow it.
 	IOURing Engine = "io_uring"
 )
 
@@ -41,6 +43,8 @@ type engine interface {
 	// write sends p and returns how much of it was taken; when more can be,
 	// c.flush is called. A failure is told by c.fail, and takes all.
 	write(c *Conn, p []byte) int
+	// unsent returns how many bytes write has taken and not given to the kernel.
+	unsent(c *Conn) int
 	shutdown(c *Conn)
 	// proceed goes on to receive after a pause, and to the end after a write
 	// that has failed.
@@ -52,15 +56,30 @@ type engine interface {
 	unlisten(a *acceptor)
 }
 
-func newEngine(l *Loop, kind Engine) (engine, error) {
-	switch kind {
-	case Epoll, "":
-		return newPolling(l)
+// choose gives l the engine of that name.
+func (l *Loop) choose(name Engine) (err error) {
+	switch name {
+	case Auto, "":
+		if l.choose(IOURing) == nil {
+			return nil
+		}
+		return l.choose(Epoll)
+	case Epoll:
+		l.engine, err = newPolling(l)
 	case IOURing:
-		return newURing(l)
+		l.engine, err = newURing(l)
+	default:
+		err = errors.New("no such engine")
 	}
-	return nil, fmt.Errorf("no engine %q", kind)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	l.name = name
+	return nil
 }
+
+// Engine returns how the loop works, never Auto. It may be called from anywhere.
+func (l *Loop) Engine() Engine { return l.name }
 
 // polling is the engine that asks a poller what can be done.
 type polling struct {
@@ -134,6 +153,7 @@ func (p *polling) write(c *Conn, b []byte) int {
 	return n
 }
 
+func (*polling) unsent(*Conn) int { return 0 }
 func (*polling) shutdown(c *Conn) { shutdownWrite(int(c.fd)) }
 func (*polling) proceed(c *Conn)  { c.read() }
 func (*polling) release(c *Conn)  { closeFD(int(c.fd)) }

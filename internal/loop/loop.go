@@ -29,7 +29,7 @@ type Handler interface {
 
 // Options of a loop. The zero value is usable.
 type Options struct {
-	// Engine is how the loop works; "" means [Epoll].
+	// Engine is how the loop works; "" means [Auto].
 	Engine Engine
 	// KeepIdle is how long a connection may be silent before the kernel asks
 	// whether the peer is still there; 0 means 30s.
@@ -69,6 +69,7 @@ const (
 type Loop struct {
 	opts    Options
 	engine  engine
+	name    Engine // of the engine
 	buf     []byte
 	slots   []slot
 	free    []uint32 // slots without a connection
@@ -107,8 +108,7 @@ var ErrStopped = errors.New("loop has ended")
 // New returns a loop that Run starts.
 func New(o Options) (*Loop, error) {
 	l := &Loop{opts: o.withDefaults(), buf: make([]byte, readSize), started: time.Now()}
-	var err error
-	if l.engine, err = newEngine(l, o.Engine); err != nil {
+	if err := l.choose(o.Engine); err != nil {
 		return nil, err
 	}
 	l.spare = openSpare()
@@ -152,6 +152,7 @@ func (l *Loop) Stop() {
 func (l *Loop) Run() error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	wantShortSlices()
 	defer l.close()
 	if err := l.engine.start(); err != nil {
 		return err
@@ -291,9 +292,11 @@ func (l *Loop) close() {
 }
 
 // Connect begins a connection to addr and returns it at once; the handler is
-// told later whether it was made. What is written before is kept until then.
+// told later whether it was made. What is written before is kept until then. It
+// is for protocols in which who connects speaks first: a connection on which
+// nothing is written may be known to the peer only some 40 ms later.
 func (l *Loop) Connect(addr netip.AddrPort, h Handler) *Conn {
-	c := &Conn{loop: l, handler: h, fd: noFD, connecting: true, remote: newAddress(addr)}
+	c := &Conn{loop: l, handler: h, fd: noFD, ours: true, connecting: true, remote: newAddress(addr)}
 	l.register(c)
 	if err := l.engine.open(c, addr); err != nil {
 		c.failed = err

@@ -46,7 +46,7 @@ func TestDoRunsInOrderFromManyGoroutines(t *testing.T) {
 // stop the loop: what was accepted without an error has run when Run returns.
 func TestStopKeepsThePromiseOfDo(t *testing.T) {
 	for range 50 {
-		l, err := New(Options{})
+		l, err := New(Options{Engine: testEngine()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -82,7 +82,7 @@ func TestStopKeepsThePromiseOfDo(t *testing.T) {
 
 // TestStopBeforeRun is how a loop is given up that was never needed.
 func TestStopBeforeRun(t *testing.T) {
-	l, err := New(Options{})
+	l, err := New(Options{Engine: testEngine()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func TestStopBeforeRun(t *testing.T) {
 // TestStopClosesWithoutAWord looks at the connections that a loop has when it
 // ends, also at those that have not begun.
 func TestStopClosesWithoutAWord(t *testing.T) {
-	l, err := New(Options{})
+	l, err := New(Options{Engine: testEngine()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/netip"
@@ -14,6 +15,13 @@ import (
 // waits, and fails if anything is left open when all tests are done.
 func TestMain(m *testing.M) {
 	runtime.GOMAXPROCS(max(8, runtime.GOMAXPROCS(0)))
+	if l, err := New(Options{Engine: testEngine()}); err != nil {
+		fmt.Println("skipped:", err)
+		return
+	} else {
+		l.Stop()
+		l.Run() // which closes it, being stopped
+	}
 	// The runtime opens descriptors of its own with the first socket.
 	if ln, err := net.Listen("tcp", "127.0.0.1:0"); err == nil {
 		ln.Close()
@@ -48,10 +56,13 @@ func openDescriptors() int {
 	return len(entries)
 }
 
+// testEngine is how the tests' loops work.
+func testEngine() Engine { return cmp.Or(Engine(os.Getenv("LOOP_TEST_ENGINE")), Epoll) }
+
 // startLoop runs a loop until the test is over.
 func startLoop(t testing.TB) *Loop {
 	t.Helper()
-	l, err := New(Options{Engine: Engine(os.Getenv("LOOP_TEST_ENGINE"))})
+	l, err := New(Options{Engine: testEngine()})
 	if err != nil {
 		t.Fatal(err)
 	}

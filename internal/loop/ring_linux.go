@@ -15,7 +15,6 @@ import (
 
 const (
 	opPollAdd     = 6
-	opAccept      = 13
 	opAsyncCancel = 14
 	opConnect     = 16
 	opClose       = 19
@@ -37,13 +36,13 @@ const (
 
 	sqeBufferSelect   = 1 << 5
 	sqeSkipSuccess    = 1 << 6
+	recvPollFirst     = 1 << 0
 	recvMultishot     = 1 << 1
 	pollMultishot     = 1 << 0
-	cancelAll         = 1 << 0
-	cancelFD          = 1 << 1
 	cqeBuffer         = 1 << 0
 	cqeMore           = 1 << 1
 	cqeBufferShift    = 16
+	sqOverflow        = 1 << 1
 	offsetSQ          = 0
 	offsetSQEs        = 0x10000000
 	featureSingleMmap = 1 << 0
@@ -113,6 +112,7 @@ type ring struct {
 	bufMem  []byte
 	sqHead  *uint32
 	sqTail  *uint32
+	sqFlags *uint32
 	cqHead  *uint32
 	cqTail  *uint32
 	sqMask  uint32
@@ -153,7 +153,7 @@ func openRing() (r *ring, err error) {
 		return nil, fmt.Errorf("map io_uring: %w", err)
 	}
 	word := func(offset uint32) *uint32 { return (*uint32)(unsafe.Pointer(&r.sqMem[offset])) }
-	r.sqHead, r.sqTail, r.sqMask = word(p.sq.head), word(p.sq.tail), *word(p.sq.mask)
+	r.sqHead, r.sqTail, r.sqMask, r.sqFlags = word(p.sq.head), word(p.sq.tail), *word(p.sq.mask), word(p.sq.flags)
 	r.cqHead, r.cqTail, r.cqMask = word(p.cq.head), word(p.cq.tail), *word(p.cq.mask)
 	r.sqes = unsafe.Slice((*sqe)(unsafe.Pointer(&r.sqeMem[0])), p.sqEntries)
 	r.cqes = unsafe.Slice((*cqe)(unsafe.Pointer(&r.sqMem[p.cq.cqes])), p.cqEntries)
@@ -211,7 +211,7 @@ func (r *ring) close() {
 
 // next returns a cleared entry, which the next enter submits.
 func (r *ring) next() *sqe {
-	if r.tail-atomic.LoadUint32(r.sqHead) == uint32(len(r.sqes)) {
+	if r.prepared() == uint32(len(r.sqes)) {
 		_ = r.enter(0, 0, true) // which takes all; an error comes again in the loop's own
 	}
 	e := &r.sqes[r.tail&r.sqMask]
@@ -220,11 +220,18 @@ func (r *ring) next() *sqe {
 	return e
 }
 
+// prepared returns how many entries the kernel has not taken yet.
+func (r *ring) prepared() uint32 { return r.tail - atomic.LoadUint32(r.sqHead) }
+
+// overflowed reports whether the kernel keeps results for which there was no
+// room. The next enter brings them.
+func (r *ring) overflowed() bool { return atomic.LoadUint32(r.sqFlags)&sqOverflow != 0 }
+
 // enter submits what was prepared, and waits for so many results, at most so
 // long; a negative time means no limit.
 func (r *ring) enter(results uint32, patience time.Duration, hold bool) error {
 	r.enters++
-	submit := r.tail - atomic.LoadUint32(r.sqHead)
+	submit := r.prepared()
 	atomic.StoreUint32(r.sqTail, r.tail)
 	var ts unix.Timespec
 	arg := struct {

@@ -39,7 +39,7 @@ func socketError(fd int) error {
 
 // connectSocket opens a socket and begins to connect it.
 func connectSocket(addr netip.AddrPort) (int, error) {
-	fd, err := openSocket(family(addr))
+	fd, err := socketTo(addr)
 	if err != nil {
 		return noFD, err
 	}
@@ -48,6 +48,15 @@ func connectSocket(addr netip.AddrPort) (int, error) {
 		return noFD, err
 	}
 	return fd, nil
+}
+
+// socketTo opens a socket for a connection to addr, whose first bytes are ours.
+func socketTo(addr netip.AddrPort) (int, error) {
+	fd, err := openSocket(family(addr))
+	if err == nil {
+		delayAck(fd)
+	}
+	return fd, err
 }
 
 func family(addr netip.AddrPort) int {

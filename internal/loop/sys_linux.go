@@ -41,6 +41,14 @@ func quickAck(fd int) {
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1)
 }
 
+// delayAck has the handshake's last step wait for the first bytes that are sent,
+// and go along with them: a segment less for each connection. Without bytes the
+// kernel sends it some 40 ms later.
+//
+// Source: tcp(7), TCP_QUICKACK; tcp_rcv_synsent_state_process in Linux'
+// net/ipv4/tcp_input.c.
+func delayAck(fd int) { _ = setOption(fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0) }
+
 func unacked(fd int) (int, error) { return unix.IoctlGetInt(fd, unix.SIOCOUTQ) }
 
 // setNoDelay has small writes sent at once, whatever is not acknowledged yet.

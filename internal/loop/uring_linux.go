@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"net/netip"
 	"os"
-	"slices"
 	"syscall"
 	"time"
 	"unsafe"
@@ -16,17 +15,16 @@ import (
 // done: what a turn of the loop brings about goes to the kernel in one call,
 // which waits for the next results as well.
 type uring struct {
-	loop    *Loop
-	ring    *ring
-	wakeFD  int
-	sends   []send
-	free    []uint32                 // sends that are not under way
-	batch   []uint32                 // sends that the next enter, or one of this turn, submits
-	spare   []uint32                 // the batch before it
-	hurry   bool                     // somebody waits for the end of such a send
-	addrs   []*unix.RawSockaddrInet6 // that the next enter needs
-	accepts []*accept
-	held    map[*Conn]*held
+	loop   *Loop
+	ring   *ring
+	wakeFD int
+	sends  []send
+	free   []uint32                 // sends that are not under way
+	batch  []uint32                 // sends that the next enter, or one of this turn, submits
+	spare  []uint32                 // the batch before it
+	hurry  bool                     // somebody waits for the end of such a send
+	addrs  []*unix.RawSockaddrInet6 // that the next enter needs
+	held   map[*Conn]*held
 }
 
 // A send is bytes on their way to the kernel. It is decided when the kernel has
@@ -36,13 +34,6 @@ type send struct {
 	buf   []byte
 	entry *sqe   // that says so
 	enter uint32 // the number of the enter before which it was prepared
-}
-
-// An accept asks for one connection.
-type accept struct {
-	acceptor *acceptor // nil: nobody asks
-	addr     unix.RawSockaddrInet6
-	size     uint32
 }
 
 // held is what arrived for a connection that is paused.
@@ -61,8 +52,6 @@ const (
 	mostJoined = 32 << 10
 	// sendSize is what a line and its like need; longer ones get their own.
 	sendSize = 512
-	// acceptsAtOnce is how many connections one turn can bring.
-	acceptsAtOnce = 8
 )
 
 // The kinds of results, in a result's highest bits. Below are a connection's
@@ -74,7 +63,7 @@ const (
 	kindRecv    = 1
 	kindSend    = 2
 	kindConnect = 3
-	kindAccept  = 4
+	kindListen  = 4
 	kindWake    = 5
 	kindRoom    = 6
 	kindError   = 7
@@ -105,11 +94,6 @@ func (u *uring) start() error {
 
 func (u *uring) close() {
 	_ = u.ring.enter(0, 0, true) // what connections were given up
-	for e, ok := u.ring.take(); ok; e, ok = u.ring.take() {
-		if e.data>>kindShift == kindAccept && e.res >= 0 {
-			closeFD(int(e.res))
-		}
-	}
 	u.ring.close()
 	closeFD(u.wakeFD)
 }
@@ -152,11 +136,25 @@ func (u *uring) turn(patience time.Duration, hold bool) (happened bool, err erro
 		return false, err
 	}
 	u.loop.tick()
-	clear(u.addrs)
-	u.addrs = u.addrs[:0]
-	for e, ok := u.ring.take(); ok; e, ok = u.ring.take() {
-		happened = true
-		u.deliver(e)
+	if u.ring.prepared() > 0 {
+		// The kernel has no memory, or no room for results, and takes the rest
+		// when it was relieved of those that there are.
+		u.batch, batch = batch, u.batch
+	} else {
+		clear(u.addrs)
+		u.addrs = u.addrs[:0]
+	}
+	for {
+		for e, ok := u.ring.take(); ok; e, ok = u.ring.take() {
+			happened = true
+			u.deliver(e)
+		}
+		if !u.ring.overflowed() {
+			break
+		}
+		if err := u.ring.enter(0, 0, true); err != nil { // which brings more of them
+			return false, err
+		}
 	}
 	u.decided(batch)
 	u.spare = batch
@@ -186,8 +184,8 @@ func (u *uring) deliver(e cqe) {
 	switch e.data >> kindShift {
 	case kindSend:
 		u.sent(uint32(e.data&idMask), e.res)
-	case kindAccept:
-		u.accepted(int(e.data&idMask), e.res)
+	case kindListen:
+		u.arrived(e.data)
 	case kindWake:
 		var count [8]byte
 		_, _ = unix.Read(u.wakeFD, count[:])
@@ -213,14 +211,22 @@ func (u *uring) deliver(e cqe) {
 	}
 }
 
-// conn returns whom a result belongs to, nil if it was closed meanwhile.
-func (u *uring) conn(data uint64) *Conn {
+// slot returns whose a result is, nil if that one was closed meanwhile.
+func (u *uring) slot(data uint64) *slot {
 	id := data & idMask
 	s := &u.loop.slots[uint32(id)]
 	if uint64(s.generation)<<32&idMask != id&^(1<<32-1) {
 		return nil
 	}
-	return s.conn
+	return s
+}
+
+// conn returns whom a result belongs to, nil if it was closed meanwhile.
+func (u *uring) conn(data uint64) *Conn {
+	if s := u.slot(data); s != nil {
+		return s.conn
+	}
+	return nil
 }
 
 // receive has what arrives be received from now on. A write that has failed has
@@ -230,7 +236,7 @@ func (u *uring) receive(c *Conn) {
 	case c.eof || c.lost:
 		return
 	case c.failed != nil && c.receiving:
-		u.cancel(c)
+		u.cancel(c, kindRecv)
 		return
 	case c.failed != nil:
 		c.read()
@@ -241,6 +247,9 @@ func (u *uring) receive(c *Conn) {
 	c.receiving = true
 	e := u.prepare(c, opRecv, kindRecv)
 	e.flags, e.ioprio = sqeBufferSelect, recvMultishot
+	if c.last == neither && c.ours {
+		e.ioprio |= recvPollFirst // nothing can be there yet
+	}
 }
 
 func (u *uring) received(c *Conn, e cqe) {
@@ -259,7 +268,7 @@ func (u *uring) received(c *Conn, e cqe) {
 		h := u.hold(c)
 		h.bytes = append(h.bytes, u.ring.buffer(e)...)
 		if len(h.bytes) > mostHeld && c.receiving {
-			u.cancel(c)
+			u.cancel(c, kindRecv)
 		}
 		return
 	case e.res > 0:
@@ -289,10 +298,12 @@ func (u *uring) received(c *Conn, e cqe) {
 	}
 }
 
-// cancel has the kernel end what receive began; a last result tells of it.
-func (u *uring) cancel(c *Conn) {
+// cancel has the kernel end what is under way of that kind; a last result tells
+// of it. To name it costs less than to have the kernel look for all that a
+// descriptor has under way.
+func (u *uring) cancel(c *Conn, kind uint64) {
 	e := u.prepare(c, opAsyncCancel, kindNone)
-	e.fd, e.addr = -1, u.data(c, kindRecv)
+	e.fd, e.addr = -1, u.data(c, kind)
 }
 
 func (u *uring) hold(c *Conn) *held {
@@ -351,8 +362,7 @@ func (u *uring) proceed(c *Conn) {
 // under way takes it as well, unless it is submitted or long.
 func (u *uring) write(c *Conn, p []byte) int {
 	if c.sending > 0 {
-		if s := &u.sends[c.sending-1]; s.enter == u.ring.enters && len(s.buf) <= mostJoined {
-			c.passed(outward)
+		if s := &u.sends[c.sending-1]; !u.submitted(s) && len(s.buf) <= mostJoined {
 			s.add(p)
 			return len(p)
 		}
@@ -379,6 +389,17 @@ func (u *uring) write(c *Conn, p []byte) int {
 	s.conn, s.entry, s.enter, s.buf = c, e, u.ring.enters, s.buf[:0]
 	s.add(p)
 	return len(p)
+}
+
+// submitted reports whether the kernel has been given s.
+func (u *uring) submitted(s *send) bool { return s.enter != u.ring.enters }
+
+// unsent returns how much was written that the kernel has not been given yet.
+func (u *uring) unsent(c *Conn) int {
+	if c.sending == 0 || u.submitted(&u.sends[c.sending-1]) {
+		return 0
+	}
+	return len(u.sends[c.sending-1].buf)
 }
 
 // add adds to a send that is not submitted yet.
@@ -424,18 +445,28 @@ func (u *uring) release(c *Conn) {
 		delete(u.held, c)
 	}
 	if c.sending > 0 {
+		if c.writeEnd {
+			// The end comes after what was written, and before what a close over
+			// unread bytes brings about.
+			_ = u.ring.enter(0, 0, true)
+			shutdownWrite(int(c.fd))
+		}
 		u.sends[c.sending-1].conn = nil
 	}
-	if c.receiving || c.connecting || c.watchedOut || c.polling {
-		e := u.prepare(c, opAsyncCancel, kindNone)
-		e.opFlags = cancelAll | cancelFD
+	for _, under := range []struct {
+		way  bool
+		kind uint64
+	}{{c.receiving, kindRecv}, {c.connecting, kindConnect}, {c.watchedOut, kindRoom}, {c.polling, kindError}} {
+		if under.way {
+			u.cancel(c, under.kind)
+		}
 	}
 	u.prepare(c, opClose, kindNone)
 }
 
 // open begins a connection.
 func (u *uring) open(c *Conn, addr netip.AddrPort) error {
-	fd, err := openSocket(family(addr))
+	fd, err := socketTo(addr)
 	if err != nil {
 		return err
 	}
@@ -467,70 +498,32 @@ func (u *uring) adopt(c *Conn) error {
 	return nil
 }
 
-// listen asks for a listener's connections, several at a time.
+// listen has the kernel tell once when connections have come: of several loops
+// that wait, it tells one.
 func (u *uring) listen(a *acceptor) error {
-	n := 0
-	for _, x := range u.accepts {
-		if x.acceptor == a {
-			n++
-		}
-	}
-	for ; n < acceptsAtOnce; n++ {
-		i := slices.IndexFunc(u.accepts, func(x *accept) bool { return x.acceptor == nil })
-		if i < 0 {
-			i = len(u.accepts)
-			u.accepts = append(u.accepts, new(accept))
-		}
-		u.accepts[i].acceptor = a
-		u.ask(i)
-	}
+	e := u.ring.next()
+	e.op, e.fd, e.opFlags = opPollAdd, int32(a.fd), unix.POLLIN|unix.EPOLLEXCLUSIVE
+	e.data = kindListen<<kindShift | u.loop.id(a.slot)&idMask
 	return nil
 }
 
-func (u *uring) ask(i int) {
-	x := u.accepts[i]
-	x.size = uint32(unsafe.Sizeof(x.addr))
-	e := u.ring.next()
-	e.op, e.fd = opAccept, int32(x.acceptor.fd)
-	e.addr, e.off = uint64(uintptr(unsafe.Pointer(&x.addr))), uint64(uintptr(unsafe.Pointer(&x.size)))
-	e.opFlags = unix.SOCK_NONBLOCK | unix.SOCK_CLOEXEC
-	e.data = kindAccept<<kindShift | uint64(i)
-}
-
-func (u *uring) accepted(i int, res int32) {
-	x := u.accepts[i]
-	a := x.acceptor
-	again := u.loop.slots[a.slot].acceptor == a && !a.resting
-	switch {
-	case res >= 0:
-		// Even if the listener was refused meanwhile: the kernel has made it.
-		remote := addressOfPeer((*unix.RawSockaddrAny)(unsafe.Pointer(&x.addr)))
-		u.loop.adopt(int(res), remote, a)
-		again = again && u.loop.slots[a.slot].acceptor == a
-	case res == -int32(unix.ECANCELED):
-		again = false
-	case outOfDescriptors(syscall.Errno(-res)) && again:
-		// The kernel wants a descriptor before it looks for a connection.
-		if !u.loop.shed(a, syscall.Errno(-res)) {
-			u.loop.rest(a)
-		}
-		again = u.loop.slots[a.slot].acceptor == a && !a.resting
-	}
-	if again {
-		u.ask(i)
+// arrived takes connections, and asks again.
+func (u *uring) arrived(data uint64) {
+	s := u.slot(data)
+	if s == nil || s.acceptor == nil || s.acceptor.resting {
 		return
 	}
-	x.acceptor = nil
+	a := s.acceptor
+	u.loop.accept(a)
+	if s := u.slot(data); s != nil && !a.resting { // the handlers may have ended the Accept
+		_ = u.listen(a)
+	}
 }
 
 // unlisten ends listen.
 func (u *uring) unlisten(a *acceptor) {
-	for i, x := range u.accepts {
-		if x.acceptor == a {
-			e := u.ring.next()
-			e.op, e.fd, e.flags = opAsyncCancel, -1, sqeSkipSuccess
-			e.addr = kindAccept<<kindShift | uint64(i)
-		}
-	}
+	e := u.ring.next()
+	e.op, e.fd, e.flags = opAsyncCancel, -1, sqeSkipSuccess
+	e.addr = kindListen<<kindShift | u.loop.id(a.slot)&idMask
 	_ = u.ring.enter(0, 0, true) // the descriptor may be closed before the next turn
 }

@@ -59,9 +59,7 @@ var connectCases = []scenario{
 			return b
 		})
 		s.do(func() { a = s.connect("a", to) })
-		if !s.until(func() bool { return b != nil }) {
-			s.t.Fatal("nothing was accepted")
-		}
+		s.there(&b)
 		s.want(b, "end")
 	}},
 	{"what is written before is kept and sent", func(s *stage) {
@@ -81,6 +79,7 @@ var connectCases = []scenario{
 		})
 		s.want(a, "connected", "drained")
 		s.do(func() { a.write("three") })
+		s.there(&b)
 		s.want(b, "received one,two,three")
 	}},
 	{"half-close before the connection is there", func(s *stage) {
@@ -91,6 +90,7 @@ var connectCases = []scenario{
 			a.closeWrite()
 		})
 		s.want(a, "connected")
+		s.there(&b)
 		s.want(b, "end")
 		s.do(func() { b.write("answer") })
 		s.want(a, "connected", "received answer")
@@ -105,6 +105,7 @@ var connectCases = []scenario{
 			a.write("late")
 		})
 		s.want(a, "connected", "drained")
+		s.there(&b)
 		s.want(b, "received all", "end")
 	}},
 	{"half-close when the connection is there", func(s *stage) {
@@ -115,6 +116,7 @@ var connectCases = []scenario{
 			a.on = func(string) { a.closeWrite() }
 		})
 		s.want(a, "connected")
+		s.there(&b)
 		s.want(b, "end")
 	}},
 	{"a server that speaks first", func(s *stage) {
@@ -141,6 +143,7 @@ var connectCases = []scenario{
 		})
 		s.do(func() { a = s.connect("a", to) })
 		s.want(a, "connected", "received failure", "end")
+		s.there(&b)
 		s.want(b, "timed out")
 		s.do(a.close)
 		s.want(b, "timed out", "end")
@@ -169,6 +172,7 @@ var connectCases = []scenario{
 		})
 		s.do(func() { a = s.connect("a", to) })
 		s.want(a, "connected", "received bye", "end")
+		s.there(&b)
 		s.want(b)
 	}},
 	{"the peer's address", func(s *stage) {
@@ -176,9 +180,7 @@ var connectCases = []scenario{
 		to := s.listen(func(c conn) sim.Handler { b = s.accept("b", c); return b })
 		s.do(func() { a = s.connect("a", to) })
 		s.want(a, "connected")
-		if !s.until(func() bool { return b != nil }) {
-			s.t.Fatal("nothing was accepted")
-		}
+		s.there(&b)
 		if got := a.conn.RemoteAddr(); got != to {
 			s.t.Errorf("RemoteAddr() of who connects = %v; want %v", got, to)
 		}

@@ -92,15 +92,33 @@ func (s *stage) pair() (*end, *end) {
 	return a, b
 }
 
+// there waits until *e has been accepted, which may be after the other end was
+// told that it is connected.
+func (s *stage) there(e **end) {
+	s.t.Helper()
+	if !s.until(func() bool { return *e != nil }) {
+		s.t.Fatal("nothing was accepted")
+	}
+}
+
 // want waits until e has been told just that, from its beginning. That nothing
 // follows is looked at when the case has ended.
 func (s *stage) want(e *end, told ...string) {
 	s.t.Helper()
+	s.wantOneOf(e, told)
+}
+
+// wantOneOf is want where several things may be told.
+func (s *stage) wantOneOf(e *end, any ...[]string) {
+	s.t.Helper()
 	var got []string
-	ok := s.until(func() bool { got = slices.Clone(e.told); return slices.Equal(got, told) })
-	e.wanted, e.expects = told, true
+	ok := s.until(func() bool {
+		got = slices.Clone(e.told)
+		return slices.ContainsFunc(any, func(told []string) bool { return slices.Equal(got, told) })
+	})
+	e.wanted, e.expects = got, true
 	if !ok {
-		s.t.Fatalf("%s was told %q; want %q", e.name, got, told)
+		s.t.Fatalf("%s was told %q; want %q", e.name, got, any)
 	}
 }
 

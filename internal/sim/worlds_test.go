@@ -3,7 +3,6 @@ package sim_test
 import (
 	"net"
 	"net/netip"
-	"os"
 	"testing"
 	"time"
 
@@ -71,7 +70,7 @@ type loopWorld struct {
 }
 
 func newLoopWorld(t *testing.T, ip netip.Addr) *loopWorld {
-	l, err := loop.New(loop.Options{Engine: loop.Engine(os.Getenv("LOOP_TEST_ENGINE"))})
+	l, err := loop.New(loop.Options{Engine: testEngine()})
 	if err != nil {
 		t.Fatal(err)
 	}
