@@ -1,5 +1,5 @@
 # Every target is one command; what it does stands in the script.
-.PHONY: build test check fuzz bench gobench testbed compose hooks
+.PHONY: build test check fuzz bench gobench profile testbed compose hooks
 
 build: ## the program, into ./agiproxy
 	tools/build
@@ -18,6 +18,9 @@ bench: ## agiproxy beside HAProxy and nginx; half an hour on a machine that does
 
 gobench: ## the Go benchmarks, six times each, for benchstat
 	tools/gobench
+
+profile: ## where agiproxy's processor time goes under load, into cpu.pprof; a minute
+	tools/profile
 
 testbed: ## real calls on a real Asterisk
 	testbed/run -v

@@ -17,12 +17,16 @@ import (
 
 // Options is what the admin port shows.
 type Options struct {
-	Registry *prometheus.Registry
-	Ready    func() error // nil when calls can be served, else why not; safe for concurrent use
-	Log      hclog.Logger // nil: nothing is logged
+	Registry  *prometheus.Registry
+	Ready     func() error // nil when calls can be served, else why not; safe for concurrent use
+	Profiling func() bool  // whether profiles are shown now; safe for concurrent use; nil: never
+	Log       hclog.Logger // nil: nothing is logged
 }
 
 func (o Options) withDefaults() Options {
+	if o.Profiling == nil {
+		o.Profiling = func() bool { return false }
+	}
 	if o.Log == nil {
 		o.Log = hclog.NewNullLogger()
 	}
@@ -78,10 +82,11 @@ func (s *Server) Close() {
 
 // Handler returns the admin port's pages:
 //
-//	GET /           links to the others
-//	GET /metrics    for Prometheus
-//	GET /-/healthy  200 as long as the process answers
-//	GET /-/ready    200 when calls can be served, else 503 and why not
+//	GET /              links to the next three
+//	GET /metrics       for Prometheus
+//	GET /-/healthy     200 as long as the process answers
+//	GET /-/ready       200 when calls can be served, else 503 and why not
+//	GET /debug/pprof/  for go tool pprof, while profiling is on
 func Handler(o Options) http.Handler {
 	o = o.withDefaults()
 	mux := http.NewServeMux()
@@ -89,6 +94,7 @@ func Handler(o Options) http.Handler {
 		Registry: o.Registry,
 		ErrorLog: o.Log.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Error}),
 	}))
+	mux.Handle("/debug/pprof/", profiles(o.Profiling))
 	mux.HandleFunc("GET /-/healthy", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(w, "agiproxy is healthy.")
 	})

@@ -47,7 +47,6 @@ func TestPages(t *testing.T) {
 		{"GET", "/metrics/", nil, 404, ""},
 		{"GET", "/-/", nil, 404, ""},
 		{"GET", "/-/reload", nil, 404, ""},
-		{"GET", "/debug/pprof/", nil, 404, ""},
 		{"GET", "/index.html", nil, 404, ""},
 
 		{"POST", "/metrics", nil, 405, ""},

@@ -93,7 +93,8 @@ type Match struct {
 
 // Admin is where agiproxy shows its metrics and its own health.
 type Admin struct {
-	Address string // loopback host:port, port 0 one that the system chooses; "" = none
+	Address   string // loopback host:port, port 0 one that the system chooses; "" = none
+	Profiling bool   // whether Go's profiles are shown beside them
 }
 
 // Log is how the program logs.

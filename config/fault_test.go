@@ -208,6 +208,7 @@ var faultCases = []struct {
 		`f:4:14: exec is not supported yet; want address: HOST:PORT instead`,
 		`f:4:35: workers is not supported yet; leave it out`,
 	}},
+	{"profiling that is an address", smallest + "admin: {profiling: \"127.0.0.1:6060\"}\n", []string{`f:2:20: admin.profiling: "127.0.0.1:6060" is neither true nor false`}},
 	{"web_config_file is not there yet", smallest + "admin: {web_config_file: web.yml}\n", []string{`f:2:26: admin.web_config_file is not supported yet; leave it out`}},
 	{"the admin on the default listener's address", smallest + "admin: {address: \"127.0.0.1:4577\"}\n", []string{`f:2:8: address: ":4577" is taken by admin.address, 127.0.0.1:4577`}},
 	{"a listener that is text", smallest + "listeners: [\":4577\"]\n", []string{`f:2:13: listeners: want a mapping of keys and values, got ":4577"`}},

@@ -237,6 +237,7 @@ func (d *decoder) weight(to *int) decode {
 func (d *decoder) adminFields(a *Admin) fields {
 	return fields{
 		"address":         d.checked(&a.Address, `an address such as 127.0.0.1:9577, or ""`, adminAddress),
+		"profiling":       d.boolean(&a.Profiling),
 		"web_config_file": d.only(""),
 	}
 }

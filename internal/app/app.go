@@ -119,7 +119,7 @@ func (a *App) start() error {
 	}
 	if cfg.Admin.Address != "" {
 		a.admin, err = admin.Listen(context.Background(), cfg.Admin.Address, admin.Options{
-			Registry: a.registry, Ready: a.ready, Log: a.log.Named("admin"),
+			Registry: a.registry, Ready: a.ready, Profiling: a.profiling, Log: a.log.Named("admin"),
 		})
 		if err != nil {
 			return fmt.Errorf("admin: %w", err)
@@ -290,4 +290,12 @@ func (a *App) ready() error {
 		}
 	}
 	return nil
+}
+
+// profiling reports whether the configuration that is in force wants profiles to
+// be shown.
+func (a *App) profiling() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.version.config.Admin.Profiling
 }

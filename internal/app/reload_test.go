@@ -208,3 +208,21 @@ func TestReloadTellsWhatNeedsARestart(t *testing.T) {
 		t.Errorf("%d warnings; want no more than 6: the file is what is in force again", got)
 	}
 }
+
+func TestReloadTurnsProfilingOnAndOff(t *testing.T) {
+	off := file(unprobed, "127.0.0.1:1")
+	on := strings.Replace(off, "admin: {", "admin: {profiling: true, ", 1)
+	p := serve(t, off)
+	for _, c := range []struct {
+		file string
+		want int
+	}{{off, 404}, {on, 200}, {off, 404}} {
+		p.reload(c.file)
+		if status, _ := p.get("/debug/pprof/"); status != c.want {
+			t.Errorf("/debug/pprof/: %d; want %d with\n%s", status, c.want, c.file)
+		}
+	}
+	if got := p.log.count("key="); got != 0 {
+		t.Errorf("%d warnings that a change needs a restart; want none", got)
+	}
+}
