@@ -66,6 +66,17 @@ func TestPages(t *testing.T) {
 	}
 }
 
+// A client may ask for compression, as Prometheus does.
+func TestMetricsAreNotCompressed(t *testing.T) {
+	r := httptest.NewRequest("GET", "/metrics", nil)
+	r.Header.Set("Accept-Encoding", "gzip, zstd")
+	w := httptest.NewRecorder()
+	Handler(Options{Registry: registry()}).ServeHTTP(w, r)
+	if encoding := w.Header().Get("Content-Encoding"); encoding != "" && encoding != "identity" {
+		t.Errorf("Content-Encoding: %s; want none", encoding)
+	}
+}
+
 // What the handler itself counts is as well-formed as all the rest.
 func TestMetricsLint(t *testing.T) {
 	reg := registry()
