@@ -31,33 +31,56 @@ const progressWindow = 10 * time.Second
 // when a reload keeps it, and with it its sessions and its verdict. All methods
 // are safe for concurrent use; none blocks.
 type Backend struct {
-	name    string
-	address string
-
-	addr    atomic.Pointer[netip.AddrPort]
-	down    atomic.Bool
-	busy    atomic.Bool
-	drained atomic.Bool
-	weight  atomic.Int64
-	max     atomic.Int64 // sessions; 0 means no limit
-	backup  atomic.Bool
-
-	sessions atomic.Int64 // loans under way
-	total    atomic.Uint64
+	// A pick looks at this much of each of a thousand backends, so it is kept
+	// small: two of them share a cache line.
+	flags    atomic.Uint32
+	weight   atomic.Int32
+	max      atomic.Int32 // sessions; 0 means no limit
+	sessions atomic.Int32 // loans under way
 	current  atomic.Int64 // smooth weighted round-robin, see RoundRobin
 
+	*particulars
+}
+
+// particulars are what a pick doesn't look at.
+type particulars struct {
+	name    string
+	address string
+	addr    atomic.Pointer[netip.AddrPort]
+
+	total   atomic.Uint64
 	waiting atomic.Int64  // sessions in which the server owes nothing
 	moves   atomic.Uint64 // moves that servers' turns ended with
 	seen    atomic.Uint64 // moves, when Progressing last looked
 	seenAt  atomic.Int64  // UnixNano of the last time that seen had changed
 }
 
+// A backend's flags. The first two make its rank, see [Pool.Pick]; with another
+// one it can't serve.
+const (
+	isBackup  = 1 << iota // serves only when no other backend can
+	isBusy                // a health check is waiting in its line
+	isDown                // the health checks have given up on it
+	isNowhere             // its name has no address yet
+	isDrained
+)
+
+// set sets a flag, or clears it.
+func (b *Backend) set(flag uint32, on bool) {
+	if on {
+		b.flags.Or(flag)
+	} else {
+		b.flags.And(^flag)
+	}
+}
+
 // NewBackend returns a backend that is up, of weight 1, without a limit and
 // without a network address: nothing is sent to it before SetAddr. The address
 // is the one written in the configuration.
 func NewBackend(name, address string) *Backend {
-	b := &Backend{name: name, address: address}
+	b := &Backend{particulars: &particulars{name: name, address: address}}
 	b.weight.Store(1)
+	b.flags.Store(isNowhere)
 	return b
 }
 
@@ -77,41 +100,44 @@ func (b *Backend) Addr() netip.AddrPort {
 }
 
 // SetAddr sets where to connect to from now on.
-func (b *Backend) SetAddr(a netip.AddrPort) { b.addr.Store(&a) }
+func (b *Backend) SetAddr(a netip.AddrPort) {
+	b.addr.Store(&a)
+	b.set(isNowhere, false)
+}
 
 // Configure sets what an operator may change while sessions are under way.
 // weight is at least 1; max is the most sessions at a time, 0 for no limit; a
 // backup serves only when no other backend can.
 func (b *Backend) Configure(weight, max int, backup bool) {
-	b.weight.Store(int64(weight))
-	b.max.Store(int64(max))
-	b.backup.Store(backup)
+	b.weight.Store(int32(weight))
+	b.max.Store(int32(max))
+	b.set(isBackup, backup)
 }
 
 // Weight returns the backend's share relative to the others'.
 func (b *Backend) Weight() int { return int(b.weight.Load()) }
 
 // SetUp gives the verdict of the health checks.
-func (b *Backend) SetUp(up bool) { b.down.Store(!up) }
+func (b *Backend) SetUp(up bool) { b.set(isDown, !up) }
 
 // Healthy returns the last verdict given by SetUp; true before the first.
-func (b *Backend) Healthy() bool { return !b.down.Load() }
+func (b *Backend) Healthy() bool { return b.flags.Load()&isDown == 0 }
 
 // SetBusy says whether a health check is waiting in the server's line.
-func (b *Backend) SetBusy(busy bool) { b.busy.Store(busy) }
+func (b *Backend) SetBusy(busy bool) { b.set(isBusy, busy) }
 
 // Drain stops new sessions, or allows them again.
-func (b *Backend) Drain(drained bool) { b.drained.Store(drained) }
+func (b *Backend) Drain(drained bool) { b.set(isDrained, drained) }
 
 // State returns what the backend can be asked to do. Being full is no state,
 // since it changes with each session.
 func (b *Backend) State() State {
-	switch {
-	case b.drained.Load():
+	switch f := b.flags.Load(); {
+	case f&isDrained != 0:
 		return Drained
-	case b.down.Load() || b.addr.Load() == nil:
+	case f&(isDown|isNowhere) != 0:
 		return Down
-	case b.busy.Load():
+	case f&isBusy != 0:
 		return Busy
 	}
 	return Up

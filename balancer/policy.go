@@ -4,7 +4,7 @@ import "fmt"
 
 // A Policy chooses one of the candidates, of which there is at least one; all
 // of them can take a session. Choose is called for several sessions at once and
-// must not block. The key tells alike sessions from others; the policies here
+// must not block, nor change the candidates. The key tells alike sessions from others; the policies here
 // don't look at it.
 type Policy interface {
 	Choose(candidates []*Backend, key uint64) *Backend
@@ -50,7 +50,7 @@ func smooth(candidates []*Backend, limit load) (best *Backend) {
 		if limit.less(b.load()) {
 			continue
 		}
-		weight := b.weight.Load()
+		weight := int64(b.weight.Load())
 		sum += weight
 		if current := b.current.Add(weight); best == nil || current > most {
 			best, most = b, current
@@ -68,7 +68,7 @@ type load struct{ sessions, weight int64 }
 // unlimited is more than every load.
 var unlimited = load{sessions: 1, weight: 0}
 
-func (b *Backend) load() load { return load{b.sessions.Load(), b.weight.Load()} }
+func (b *Backend) load() load { return load{int64(b.sessions.Load()), int64(b.weight.Load())} }
 
 func (l load) less(m load) bool { return l.sessions*m.weight < m.sessions*l.weight }
 

@@ -55,13 +55,13 @@ func (p *Pool) CanServe() bool {
 func (p *Pool) Pick(tried []*Backend, key uint64) (Loan, error) {
 	scratch := p.scratch.Get().(*[]*Backend)
 	defer p.scratch.Put(scratch)
-	for rank := range numRanks {
+	for rank := range uint32(numRanks) {
 		for {
-			*scratch = p.candidates((*scratch)[:0], rank, tried)
-			if len(*scratch) == 0 {
+			candidates := p.candidates((*scratch)[:0], rank, tried)
+			if len(candidates) == 0 {
 				break
 			}
-			if b := p.policy.Choose(*scratch, key); b.borrow() {
+			if b := p.policy.Choose(candidates, key); b.borrow() {
 				return Loan{backend: b}, nil
 			}
 			// Somebody else took its last place meanwhile: it is full now.
@@ -70,32 +70,29 @@ func (p *Pool) Pick(tried []*Backend, key uint64) (Loan, error) {
 	return Loan{}, ErrNoBackend
 }
 
-// numRanks is how many groups of backends a pick tries in turn, see rankOf.
-const numRanks = 4
+// numRanks is how many groups of backends a pick tries in turn: those that are
+// up, their backups, those that are busy, and their backups. A backend that can
+// serve has its rank for flags.
+const numRanks = (isBackup | isBusy) + 1
 
-// rankOf returns the group that a backend belongs to, and false if it can't
-// serve.
-func rankOf(b *Backend) (rank int, ok bool) {
-	switch b.State() {
-	case Up:
-	case Busy:
-		rank = 2
-	default:
-		return 0, false
-	}
-	if b.backup.Load() {
-		rank++
-	}
-	return rank, true
-}
-
-// candidates appends the backends of that rank which can take one more session.
-func (p *Pool) candidates(dst []*Backend, rank int, tried []*Backend) []*Backend {
-	for _, b := range p.backends {
-		r, ok := rankOf(b)
-		if ok && r == rank && !b.Full() && !slices.Contains(tried, b) {
-			dst = append(dst, b)
+// candidates returns the backends of that rank which can take one more session.
+// Mostly all can, and then none is copied to scratch.
+func (p *Pool) candidates(scratch []*Backend, rank uint32, tried []*Backend) []*Backend {
+	for i, b := range p.backends {
+		if !b.serves(rank, tried) {
+			scratch = append(scratch, p.backends[:i]...)
+			for _, b := range p.backends[i+1:] {
+				if b.serves(rank, tried) {
+					scratch = append(scratch, b)
+				}
+			}
+			return scratch
 		}
 	}
-	return dst
+	return p.backends
+}
+
+// serves reports whether b is of that rank and can take one more session.
+func (b *Backend) serves(rank uint32, tried []*Backend) bool {
+	return b.flags.Load() == rank && !b.Full() && !slices.Contains(tried, b)
 }
