@@ -129,8 +129,10 @@ func (c *collector) collectCounts(ch chan<- prometheus.Metric) {
 		}
 		for backend, b := range p.backends {
 			times(c.think, &b.think, name, backend)
-			for result, n := range b.attempts {
-				count(c.attempts, n, name, backend, result)
+			for r, n := range b.attempts {
+				if n > 0 {
+					count(c.attempts, n, name, backend, result(r).String())
+				}
 			}
 		}
 	}

@@ -34,7 +34,7 @@ type commandCounts struct {
 type backendCounts struct {
 	pool     *poolCounts
 	name     string
-	attempts map[string]uint64 // by result
+	attempts [numResults]uint64
 	think    histogram
 }
 
@@ -75,7 +75,7 @@ func (c *counts) pool(name string) *poolCounts {
 func (p *poolCounts) backend(name string) *backendCounts {
 	b := p.backends[name]
 	if b == nil {
-		b = &backendCounts{pool: p, name: name, attempts: make(map[string]uint64), think: newHistogram(thinkBounds)}
+		b = &backendCounts{pool: p, name: name, think: newHistogram(thinkBounds)}
 		p.backends[name] = b
 	}
 	return b
@@ -93,8 +93,8 @@ func (p *poolCounts) command(c agi.Command) *commandCounts {
 
 func (c *counts) reject(l *Listener, reason string) { c.rejected[rejection{l.name, reason}]++ }
 
-func (c *counts) end(r *Record) {
-	p := c.pool(r.Pool)
+// end counts a session that has ended.
+func (p *poolCounts) end(r *Record) {
 	p.ended[r.Outcome]++
 	p.duration.observe(r.Duration)
 }
@@ -126,8 +126,8 @@ func (p *poolCounts) add(other *poolCounts) {
 	}
 	for name, b := range other.backends {
 		sum := p.backend(name)
-		for result, n := range b.attempts {
-			sum.attempts[result] += n
+		for r, n := range b.attempts {
+			sum.attempts[r] += n
 		}
 		sum.think.add(&b.think)
 	}

@@ -95,7 +95,7 @@ func (s *Session) sendHeader() {
 func (s *Session) keepEarly(p []byte) {
 	d := s.dispatching
 	if len(d.early)+len(p) > mostEarly {
-		s.dropAttempt("abandoned")
+		s.dropAttempt(attemptAbandoned)
 		s.badHeader("too_large", errEarly)
 		return
 	}
@@ -117,29 +117,29 @@ func (s *Session) keepEarly(p []byte) {
 
 // leave ends a dispatch whose caller has left before any backend had the header.
 func (s *Session) leave() {
-	s.dropAttempt("abandoned")
+	s.dropAttempt(attemptAbandoned)
 	s.conclude(Hangup, nil)
 	s.closeFront()
 }
 
 // connectFailed is told that the backend could not be connected to.
 func (s *Session) connectFailed(err error) {
-	result := connectResult(err)
-	if result == "local" {
-		s.dropAttempt(result)
+	r := connectResult(err)
+	if r == attemptLocal {
+		s.dropAttempt(r)
 		s.reason = err
 		s.noBackend(errNoMeans) // nor would there be for another backend
 		return
 	}
-	s.attemptFailed(result, err)
+	s.attemptFailed(r, err)
 }
 
 // attemptFailed gives the attempt up, counted by its result, and goes on to
 // another backend, if there is time.
-func (s *Session) attemptFailed(result string, err error) {
+func (s *Session) attemptFailed(r result, err error) {
 	d := s.dispatching
 	d.tried = append(d.tried, s.loan.Backend())
-	s.dropAttempt(result)
+	s.dropAttempt(r)
 	s.reason = err
 	s.unproved = false
 	s.partial = nil
@@ -162,7 +162,7 @@ func (s *Session) closedUnanswered(err error) {
 	begun := len(s.partial) > 0 // half a command proves that the script runs
 	switch {
 	case s.hungUp():
-		s.dropAttempt("abandoned")
+		s.dropAttempt(attemptAbandoned)
 		s.conclude(Hangup, err)
 		s.closeFront()
 	case s.replayable():
@@ -180,11 +180,11 @@ func (s *Session) closedUnanswered(err error) {
 
 // retry replays the header after a failure of the attempt.
 func (s *Session) retry(err error) {
-	result, reason := "closed", error(errUnanswered)
 	if err != nil {
-		result, reason = "reset", err
+		s.attemptFailed(attemptReset, err)
+	} else {
+		s.attemptFailed(attemptClosed, errUnanswered)
 	}
-	s.attemptFailed(result, reason)
 }
 
 // resetUnanswered takes the loss of the connection before the first command. The
@@ -199,7 +199,7 @@ func (s *Session) resetUnanswered(err error) {
 		s.lose(err)
 		return
 	}
-	s.attemptFailed("reset", fmt.Errorf("%w: %w", errUnread, err))
+	s.attemptFailed(attemptReset, fmt.Errorf("%w: %w", errUnread, err))
 }
 
 // prove finds out whether a backend that ended its side in order had read the
@@ -230,7 +230,7 @@ func (s *Session) commandLate() {
 		s.conclude(Hangup, errSilent)
 		s.end()
 	case s.replayable():
-		s.attemptFailed("silent", errSilent)
+		s.attemptFailed(attemptSilent, errSilent)
 	default:
 		s.lose(errSilent)
 	}
@@ -246,9 +246,9 @@ func (s *Session) noBackend(err error) {
 }
 
 // dropAttempt gives the attempt's backend back, counted by its result.
-func (s *Session) dropAttempt(result string) {
+func (s *Session) dropAttempt(r result) {
 	if s.loan.Backend() != nil {
-		s.counts.attempts[result]++
+		s.counts.attempts[r]++
 	}
 	s.dropBackend()
 }

@@ -73,7 +73,7 @@ func (s *Session) conclude(o Outcome, err error) {
 // completed takes the backend's close as the end of its script.
 func (s *Session) completed() {
 	if s.state == awaiting {
-		s.counts.attempts["completed"]++
+		s.counts.attempts[attemptCompleted]++
 	}
 	outcome := Completed
 	if s.hungUp() {
@@ -88,7 +88,7 @@ func (s *Session) completed() {
 // it gets the time that it has after a hangup.
 func (s *Session) asteriskLeft(err error) {
 	if s.state == awaiting {
-		s.counts.attempts["abandoned"]++
+		s.counts.attempts[attemptAbandoned]++
 	}
 	outcome := Hangup
 	if s.dialogue.HangupAsked() {
@@ -137,7 +137,7 @@ func (s *Session) stop() {
 	case reading:
 		s.refuse(Shutdown, errShutdown)
 	case connecting, awaiting:
-		s.dropAttempt("abandoned")
+		s.dropAttempt(attemptAbandoned)
 		s.fail("SHUTDOWN", Shutdown, errShutdown)
 	case relaying:
 		s.fail("SHUTDOWN", Shutdown, errShutdown)
@@ -156,7 +156,11 @@ func (s *Session) end() {
 		s.listener.sessions.Add(-1)
 	}
 	r := s.record()
-	s.worker.counts.end(r)
+	if s.counts != nil {
+		s.counts.pool.end(r)
+	} else {
+		s.worker.counts.pool(r.Pool).end(r)
+	}
 	s.worker.server.ended(r)
 	s.worker.server.sessions.Add(-1)
 }

@@ -78,7 +78,7 @@ func (s *Session) toFront(lines []byte) {
 // this session.
 func (s *Session) firstCommand() {
 	s.state = relaying
-	s.counts.attempts["served"]++
+	s.counts.attempts[attemptServed]++
 	s.dispatchTook = s.now() - s.start
 	s.counts.pool.dispatch.observe(s.dispatchTook)
 	s.dispatching, s.reason = nil, nil

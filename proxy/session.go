@@ -113,7 +113,7 @@ func (s *Session) AsteriskClosed(err error) {
 		s.cutHeader(err)
 	case connecting:
 		s.conclude(Hangup, err)
-		s.dropAttempt("abandoned")
+		s.dropAttempt(attemptAbandoned)
 		s.end()
 	case awaiting, relaying:
 		s.asteriskLeft(err)
@@ -146,7 +146,7 @@ func (s *Session) TimedOut() {
 	case reading:
 		s.headerLate()
 	case connecting:
-		s.attemptFailed("timeout", errConnectLate)
+		s.attemptFailed(attemptTimeout, errConnectLate)
 	case awaiting:
 		s.commandLate()
 	case relaying:

@@ -16,7 +16,7 @@ func (s *Session) lose(err error) {
 		s.connectFailed(err)
 		return
 	case awaiting:
-		s.dropAttempt("lost")
+		s.dropAttempt(attemptLost)
 	case relaying:
 		s.dropBackend()
 	default:
