@@ -55,6 +55,10 @@ type Header struct {
 // NewHeader returns an empty header that takes at most max bytes.
 func NewHeader(max int) *Header { return &Header{max: max} }
 
+// Reset makes h an empty header that takes at most max bytes, and uses its
+// memory again: what Bytes and Field have returned must not be used any more.
+func (h *Header) Reset(max int) { *h = Header{buf: h.buf[:0], max: max} }
+
 // Feed takes the next bytes that Asterisk sent and returns how many of them
 // belong to the header; what follows is the session's. Done tells when the
 // empty line has been seen. A *[HeaderError] means that this is no header, or

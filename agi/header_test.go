@@ -125,6 +125,25 @@ func TestHeaderLimits(t *testing.T) {
 	}
 }
 
+func TestResetHeaderIsLikeANewOne(t *testing.T) {
+	const in = "agi_network: yes\nagi_request: agi://pbx\n\n"
+	for _, before := range []string{"", "agi_network: yes\nagi_re", "agi_network: yes\nagi_arg_1: x\n\n", "GET / HTTP/1.1", strings.Repeat("agi_", 100)} {
+		h := NewHeader(100)
+		h.Feed([]byte(before))
+		h.Reset(len(in))
+		if h.Done() || h.Len() != 0 {
+			t.Errorf("reset after %q: Done() = %v, Len() = %d; want false, 0", before, h.Done(), h.Len())
+		}
+		if n, err := h.Feed([]byte(in + "HANGUP\n")); n != len(in) || err != nil || !h.Done() || string(h.Bytes()) != in {
+			t.Errorf("reset after %q: Feed = %d, %v, and the header is %q; want %d, nil, %q", before, n, err, h.Bytes(), len(in), in)
+		}
+		h.Reset(len(in) - 1)
+		if _, err := h.Feed([]byte(in)); !errors.Is(err, ErrHeaderTooLarge) {
+			t.Errorf("reset to %d bytes: Feed: %v; want %v", len(in)-1, err, ErrHeaderTooLarge)
+		}
+	}
+}
+
 func TestHeaderError(t *testing.T) {
 	_, err := NewHeader(100).Feed([]byte("agi_network: yes\nhello\n"))
 	if got, want := fmt.Sprint(err), "header line 2: not a header line"; got != want {

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"testing"
 	"unsafe"
 
@@ -29,6 +30,49 @@ func TestRelayKeepsNoHeader(t *testing.T) {
 		t.Errorf("state %v, dispatching %v, partial %d, own %v; want nothing kept", x.state, x.dispatching != nil, len(x.partial), x.own != nil)
 	}
 	s.finish()
+}
+
+// What sessions have needed for their dispatch serves those to come, but not
+// more of it than they are likely to need.
+func TestDispatchingIsUsedAgain(t *testing.T) {
+	o := limits()
+	s := newStage(Options{}, o)
+	s.establish(plainHeader)
+	if n := len(s.worker.spare); n != 1 {
+		t.Fatalf("%d spare after a first command; want 1", n)
+	}
+	used := s.worker.spare[0]
+	s.finish()
+	s.accept(asteriskAddr)
+	s.handler.Received(append(plainHeader[:len(plainHeader):len(plainHeader)], goodbye...))
+	s.handler.Closed(nil)
+	if len(s.worker.spare) != 1 || s.worker.spare[0] != used {
+		t.Fatalf("%v are spare after a call that was over before its dispatch; want the same one again", s.worker.spare)
+	}
+	if used.early != nil || used.tried != nil || used.until != 0 {
+		t.Errorf("%+v is spare; want nothing left of the call before", used)
+	}
+
+	var all []Handler
+	for range 2 * mostSpare {
+		s.accept(asteriskAddr)
+		all = append(all, s.handler)
+	}
+	for _, h := range all {
+		h.Closed(nil)
+	}
+	if n := len(s.worker.spare); n != mostSpare {
+		t.Errorf("%d spare after %d sessions; want %d", n, len(all), mostSpare)
+	}
+
+	s = newStage(Options{}, o)
+	s.accept(asteriskAddr)
+	s.handler.Received(bytes.Repeat([]byte("agi_arg_1: x\n"), 250))
+	s.handler.Received(bytes.Repeat([]byte("x"), mostSpareHeader))
+	s.handler.Closed(nil)
+	if n := len(s.worker.spare); n != 0 {
+		t.Errorf("%d spare after a large header; want none", n)
+	}
 }
 
 func TestRelayAllocatesNothing(t *testing.T) {

@@ -241,7 +241,7 @@ func (s *Session) noBackend(err error) {
 	if s.reason != nil {
 		err = fmt.Errorf("%w, the last attempt: %w", err, s.reason)
 	}
-	s.dispatching = nil
+	s.undispatch()
 	s.fail("NOBACKEND", NoBackend, err)
 }
 

@@ -96,7 +96,7 @@ func (s *Session) asteriskLeft(err error) {
 	}
 	s.conclude(outcome, err)
 	s.state = closing
-	s.dispatching = nil
+	s.undispatch()
 	s.loan.ServersTurn(true) // nothing explains the server's silence any more
 	s.back.CloseWrite()
 	s.back.Resume() // an Asterisk that is gone takes nothing any more
@@ -112,7 +112,8 @@ func (s *Session) closeFront() {
 		return
 	}
 	s.state = closing
-	s.dispatching, s.partial = nil, nil
+	s.undispatch()
+	s.partial = nil
 	s.front.CloseWrite()
 	linger := lingerTimeout
 	if s.dialogue.Turn() == agi.AsterisksTurn && s.own == nil {
@@ -148,6 +149,7 @@ func (s *Session) stop() {
 // record.
 func (s *Session) end() {
 	s.dropBackend()
+	s.undispatch()
 	s.front.SetTimer(0)
 	s.front.Close()
 	s.state = ended

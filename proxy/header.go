@@ -31,7 +31,7 @@ func (s *Session) readHeader(p []byte) {
 	}
 	s.who = string(d.header.Script()) + "\n" + string(d.header.Field("agi_channel")) + "\n" + string(d.header.Field("agi_uniqueid"))
 	if s.pool = s.worker.server.Table().route(&d.header); s.pool == nil {
-		s.dispatching = nil
+		s.undispatch()
 		s.dialogue.Replies(p[n:])
 		s.fail("NOROUTE", NoRoute, errNoRoute)
 		return
@@ -47,13 +47,13 @@ func (s *Session) readHeader(p []byte) {
 // badHeader ends a session that can't be routed, counted by reason.
 func (s *Session) badHeader(reason string, err error) {
 	s.worker.counts.reject(s.listener, reason)
-	s.dispatching = nil
+	s.undispatch()
 	s.refuse(BadHeader, err)
 }
 
 func (s *Session) headerLate() {
 	s.worker.counts.reject(s.listener, "late")
-	s.dispatching = nil
+	s.undispatch()
 	s.refuse(Timeout, errHeaderLate)
 }
 

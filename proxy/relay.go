@@ -81,7 +81,8 @@ func (s *Session) firstCommand() {
 	s.counts.attempts[attemptServed]++
 	s.dispatchTook = s.now() - s.start
 	s.counts.pool.dispatch.observe(s.dispatchTook)
-	s.dispatching, s.reason = nil, nil
+	s.undispatch()
+	s.reason = nil
 }
 
 // command follows one line that went to Asterisk.

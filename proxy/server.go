@@ -116,6 +116,7 @@ type Worker struct {
 	host     Host
 	sessions list
 	counts   *counts
+	spare    []*dispatching // none of a session's
 }
 
 // NewWorker returns a worker whose sessions stand on host.
@@ -151,7 +152,7 @@ func (w *Worker) Accept(l *Listener, front Conn) Handler {
 		s.refuse(Rejected, errTooManySessions)
 	default:
 		s.admitted = true
-		s.dispatching = newDispatching(o.MaxHeaderBytes)
+		s.dispatching = w.dispatching(o.MaxHeaderBytes)
 		front.SetTimer(s.start + o.HeaderTimeout)
 	}
 	return (*frontSide)(s)

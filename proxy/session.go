@@ -47,7 +47,7 @@ type Session struct {
 	loan   balancer.Loan
 	counts *backendCounts // of the last attempt's backend; nil before the first
 
-	dispatching *dispatching // nil once no attempt can need it
+	dispatching *dispatching // nil once no attempt can need it, see undispatch
 	partial     []byte       // the backend's line under way
 	own         *ownDialogue
 	dialogue    agi.Dialogue
@@ -77,8 +77,34 @@ type dispatching struct {
 	until  time.Duration       // of the host's clock; 0 means no limit
 }
 
-func newDispatching(maxHeader int) *dispatching {
-	return &dispatching{header: *agi.NewHeader(maxHeader)}
+// What a worker keeps of dispatches that are over, for those to come. Most
+// headers have less than a kilobyte.
+const (
+	mostSpare       = 128
+	mostSpareHeader = 4 << 10
+)
+
+// dispatching returns an empty one, used or new.
+func (w *Worker) dispatching(maxHeader int) *dispatching {
+	n := len(w.spare) - 1
+	if n < 0 {
+		return &dispatching{header: *agi.NewHeader(maxHeader)}
+	}
+	d := w.spare[n]
+	w.spare = w.spare[:n]
+	d.header.Reset(maxHeader)
+	return d
+}
+
+// undispatch gives back what only the dispatch has needed. Nothing else refers
+// to it: a connection keeps a copy of what it is given to write.
+func (s *Session) undispatch() {
+	d, w := s.dispatching, s.worker
+	s.dispatching = nil
+	if d != nil && len(w.spare) < mostSpare && cap(d.header.Bytes()) <= mostSpareHeader {
+		*d = dispatching{header: d.header}
+		w.spare = append(w.spare, d)
+	}
 }
 
 // FromAsterisk is told what Asterisk sent.

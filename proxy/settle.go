@@ -23,7 +23,8 @@ func (s *Session) lose(err error) {
 		s.end()
 		return
 	}
-	s.dispatching, s.partial = nil, nil
+	s.undispatch()
+	s.partial = nil
 	switch {
 	case s.hungUp():
 		s.conclude(Hangup, err)
