@@ -2,10 +2,13 @@ package proxy
 
 import (
 	"bytes"
+	"io"
 	"testing"
 	"unsafe"
 
 	"agiproxy/internal/loop"
+
+	"github.com/hashicorp/go-hclog"
 )
 
 // mostSession is the most that a session may take while it relays, its two
@@ -100,10 +103,10 @@ func TestRelayAllocatesNothing(t *testing.T) {
 	}
 }
 
-// BenchmarkSession is a whole call of three commands over connections that cost
-// nothing.
+// BenchmarkSession is a whole call of three commands, with its record, over
+// connections that cost nothing.
 func BenchmarkSession(b *testing.B) {
-	s := newStage(Options{}, limits())
+	s := newStage(Options{Log: hclog.New(&hclog.LoggerOptions{Output: io.Discard})}, limits())
 	s.reuse = true
 	b.ReportAllocs()
 	for b.Loop() {

@@ -169,11 +169,11 @@ func (p *player) start(names []string) {
 		b.SetAddr(addr)
 		backends = append(backends, b)
 	}
-	p.server = NewServer(Options{Ended: func(r *Record) {
+	p.server = NewServer(Options{Ended: func(r Record) {
 		if p.record != nil {
 			p.fatalf("a second record: %+v", r)
 		}
-		p.record = r
+		p.record = &r
 	}})
 	route, err := NewRoute("ivr", Match{"script", "ivr*"})
 	if err != nil {

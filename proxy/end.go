@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"agiproxy/agi"
+
+	"github.com/hashicorp/go-hclog"
 )
 
 var (
@@ -159,16 +161,19 @@ func (s *Session) end() {
 	}
 	r := s.record()
 	if s.counts != nil {
-		s.counts.pool.end(r)
+		s.counts.pool.end(&r)
 	} else {
-		s.worker.counts.pool(r.Pool).end(r)
+		s.worker.counts.pool(r.Pool).end(&r)
 	}
-	s.worker.server.ended(r)
+	s.worker.log(&r)
+	if s.worker.server.opts.Ended != nil {
+		s.worker.server.opts.Ended(r)
+	}
 	s.worker.server.sessions.Add(-1)
 }
 
-func (s *Session) record() *Record {
-	r := &Record{
+func (s *Session) record() Record {
+	r := Record{
 		Outcome: s.outcome, Listener: s.listener.name, Client: s.front.RemoteAddr(),
 		Attempts: int(s.attempts), Commands: s.dialogue.Commands(), Dispatch: s.dispatchTook,
 		Duration: s.now() - s.start, Bytes: s.bytes, Err: s.reason,
@@ -179,30 +184,29 @@ func (s *Session) record() *Record {
 	if s.counts != nil {
 		r.Backend = s.counts.name
 	}
-	if who := strings.Split(s.who, "\n"); len(who) == 3 {
-		r.Script, r.Channel, r.UniqueID = who[0], who[1], who[2]
-	}
+	r.Script, r.Channel, _ = strings.Cut(s.who, "\n")
+	r.Channel, r.UniqueID, _ = strings.Cut(r.Channel, "\n")
 	return r
 }
 
-// ended logs a session that has ended.
-func (s *Server) ended(r *Record) {
-	args := [...]any{
+// log writes the record of a session that has ended.
+func (w *Worker) log(r *Record) {
+	log, level := w.server.opts.Log, hclog.Info
+	if r.Err != nil && (r.Outcome == Rejected || r.Outcome == Lost || r.Outcome == NoBackend || r.Outcome == NoRoute) {
+		level = hclog.Warn // a call was not served
+	}
+	if level == hclog.Info && !log.IsInfo() || level == hclog.Warn && !log.IsWarn() {
+		return
+	}
+	w.logged = append(w.logged[:0],
 		// As strings: in JSON hclog would write numbers and structs.
 		"outcome", r.Outcome.String(), "pool", r.Pool, "backend", r.Backend, "script", r.Script,
 		"client", r.Client.String(), "uniqueid", r.UniqueID, "channel", r.Channel, "attempts", r.Attempts,
 		"commands", r.Commands, "dispatch", r.Dispatch.Round(time.Microsecond).String(),
-		"duration", r.Duration.Round(time.Microsecond).String(), "bytes", r.Bytes, "error", r.Err,
+		"duration", r.Duration.Round(time.Microsecond).String(), "bytes", r.Bytes,
+	)
+	if r.Err != nil {
+		w.logged = append(w.logged, "error", r.Err)
 	}
-	switch {
-	case r.Err == nil:
-		s.opts.Log.Info("session ended", args[:len(args)-2]...)
-	case r.Outcome == Rejected || r.Outcome == Lost || r.Outcome == NoBackend || r.Outcome == NoRoute:
-		s.opts.Log.Warn("session ended", args[:]...) // a call was not served
-	default:
-		s.opts.Log.Info("session ended", args[:]...)
-	}
-	if s.opts.Ended != nil {
-		s.opts.Ended(r)
-	}
+	log.Log(level, "session ended", w.logged...)
 }

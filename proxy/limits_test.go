@@ -37,7 +37,7 @@ func TestListenerAllows(t *testing.T) {
 			o.Allow = append(o.Allow, netip.MustParsePrefix(p))
 		}
 		var record *Record
-		s := newStage(Options{Ended: func(r *Record) { record = r }}, o)
+		s := newStage(Options{Ended: func(r Record) { record = &r }}, o)
 		s.accept(netip.AddrPortFrom(netip.MustParseAddr(c.from), 40000))
 		if got := s.handler != nil; got != c.want {
 			t.Errorf("a connection from %s, with %q allowed: let in %v; want %v", c.from, c.allow, got, c.want)
@@ -65,8 +65,8 @@ func TestListenerAllows(t *testing.T) {
 func TestListenerIsFull(t *testing.T) {
 	o := limits()
 	o.MaxSessions = 2
-	var records []*Record
-	s := newStage(Options{Ended: func(r *Record) { records = append(records, r) }}, o)
+	var records []Record
+	s := newStage(Options{Ended: func(r Record) { records = append(records, r) }}, o)
 	s.establish(plainHeader)
 	first := s.handler
 	s.accept(asteriskAddr) // in its header

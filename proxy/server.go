@@ -14,8 +14,8 @@ import (
 
 // Options of a server.
 type Options struct {
-	Log   hclog.Logger  // nil: nothing is logged
-	Ended func(*Record) // called once for each session, on its loop; may be nil
+	Log   hclog.Logger // nil: nothing is logged
+	Ended func(Record) // called once for each session, on its loop; may be nil
 }
 
 // A Server is what all workers share. It is safe for concurrent use.
@@ -117,6 +117,7 @@ type Worker struct {
 	sessions list
 	counts   *counts
 	spare    []*dispatching // none of a session's
+	logged   []any          // what the last record was written from
 }
 
 // NewWorker returns a worker whose sessions stand on host.

@@ -99,7 +99,7 @@ func (sm *simulation) failf(format string, args ...any) {
 	sm.t.Fatalf("seed %d, at %v: %s", sm.seed, sm.net.Now(), fmt.Sprintf(format, args...))
 }
 
-func (sm *simulation) ended(r *Record) {
+func (sm *simulation) ended(r Record) {
 	sm.outcomes[r.Outcome]++
 	if r.Outcome == undecided {
 		sm.failf("session %s ended without an outcome: %+v", r.UniqueID, r)
@@ -107,7 +107,7 @@ func (sm *simulation) ended(r *Record) {
 	if r.UniqueID != "" {
 		sm.records[r.UniqueID]++
 		if call := sm.calls[r.UniqueID]; call != nil {
-			call.record = r
+			call.record = &r
 		}
 	}
 }

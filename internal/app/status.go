@@ -53,7 +53,7 @@ type tally struct {
 	served   map[[2]string]uint64 // by pool and backend
 }
 
-func (t *tally) count(r *proxy.Record) {
+func (t *tally) count(r proxy.Record) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.outcomes[r.Outcome]++
