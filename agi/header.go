@@ -131,16 +131,26 @@ func (h *Header) Field(name string) []byte {
 	for rest := h.buf; len(rest) > 0; {
 		var line []byte
 		line, rest, _ = bytes.Cut(rest, []byte("\n"))
-		key, value, ok := bytes.Cut(line, []byte(":"))
-		if ok && string(key) == name {
+		if value, ok := cutName(line, name); ok {
 			value = bytes.TrimPrefix(trimEOL(value), []byte(" "))
 			return value[:len(value):len(value)]
 		}
-		if string(key) == "agi_request" && name == "agi_network_script" {
-			return nil // what follows a caller may have forged
+		if name == "agi_network_script" {
+			if _, ok := cutName(line, "agi_request"); ok {
+				return nil // what follows a caller may have forged
+			}
 		}
 	}
 	return nil
+}
+
+// cutName returns what follows the colon of a field of that name.
+func cutName(line []byte, name string) (value []byte, ok bool) {
+	n := len(name)
+	if len(line) > n && line[n] == ':' && string(line[:n]) == name {
+		return line[n+1:], true
+	}
+	return nil, false
 }
 
 // Script returns the path of the script that is asked for: what follows the
@@ -183,6 +193,13 @@ func (h *Header) AppendReplay(dst []byte, attempt int) []byte {
 
 // trimEOL cuts the line end off: a line feed, and a carriage return before it.
 func trimEOL(line []byte) []byte {
-	line = bytes.TrimSuffix(line, []byte("\n"))
-	return bytes.TrimSuffix(line, []byte("\r"))
+	return trimLast(trimLast(line, '\n'), '\r')
+}
+
+// trimLast cuts the last byte off, if it is c.
+func trimLast(line []byte, c byte) []byte {
+	if n := len(line) - 1; n >= 0 && line[n] == c {
+		return line[:n]
+	}
+	return line
 }
