@@ -13,7 +13,7 @@ check: ## what needs no root, only Go and a C compiler: formatting, vet, staticc
 fuzz: ## ten minutes of each fuzz target
 	tools/fuzz 10m
 
-bench: ## agiproxy beside HAProxy and nginx; half an hour on a machine that does nothing else
+bench: ## agiproxy beside HAProxy and nginx; thirteen minutes on a machine that does nothing else
 	testbed/bench/run
 
 gobench: ## the Go benchmarks, six times each, for benchstat

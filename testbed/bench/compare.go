@@ -27,6 +27,7 @@ import (
 type comparison struct {
 	g                  *load.Generator
 	peers              []peer
+	usual              bool // nobody has named them: not all of them everywhere
 	scenarios          []scenario
 	rounds             int
 	warmup, duration   time.Duration
@@ -44,15 +45,15 @@ func compareCommand(ctx context.Context, args []string, stdout, stderr io.Writer
 	flags := flag.NewFlagSet("compare", flag.ContinueOnError)
 	var (
 		specs    []string
-		names    = flags.String("peers", "", "whom to compare (agiproxy,haproxy,haproxy-log,haproxy-rule,nginx,direct; also haproxy-log-rule); agiproxy is every -agiproxy")
+		names    = flags.String("peers", "", "whom to compare (agiproxy,haproxy,haproxy-log,haproxy-rule,nginx,direct; also haproxy-log-rule), agiproxy being every -agiproxy; none: those that tell something, in each scenario")
 		which    = flags.String("scenarios", "", "a regular `expression` for the scenarios' names; none: all")
 		short    = flags.Bool("short", false, "does it still work: one short round of a few scenarios")
 		json     = flags.String("json", "", "the `file` that results go to")
 		docs     = flags.String("docs", "", "the `page` whose tables are rewritten, with charts in a directory of its name")
 		pin      = flags.Bool("pin", true, "pins the proxy and the load to the first two processors where a scenario says so")
 		rounds   = flags.Int("rounds", 5, "of each scenario, interleaved over the peers")
-		warmup   = flags.Duration("warmup", time.Second, "before each window")
-		duration = flags.Duration("for", 3*time.Second, "of each window")
+		warmup   = flags.Duration("warmup", 500*time.Millisecond, "before each window")
+		duration = flags.Duration("for", 2*time.Second, "of each window")
 	)
 	flags.Func("agiproxy", "`NAME=PATH[;LINE…]`: a binary, with lines for its configuration; may be given several times (agiproxy=./agiproxy)", func(s string) error {
 		specs = append(specs, s)
@@ -61,6 +62,7 @@ func compareCommand(ctx context.Context, args []string, stdout, stderr io.Writer
 	if err := parse(flags, args, stderr); err != nil {
 		return err
 	}
+	usual := *names == "" && !*short
 	if *names == "" {
 		*names = "agiproxy,haproxy,haproxy-log,haproxy-rule,nginx,direct"
 		if *short {
@@ -71,7 +73,7 @@ func compareCommand(ctx context.Context, args []string, stdout, stderr io.Writer
 		specs = []string{"agiproxy=./agiproxy"}
 	}
 	c := &comparison{
-		rounds: *rounds, warmup: *warmup, duration: *duration, settles: idleSettles,
+		usual: usual, rounds: *rounds, warmup: *warmup, duration: *duration, settles: idleSettles,
 		proxyCPU: 0, ownCPU: 1, few: fewIdle, many: manyIdle, ofCalls: 1, out: stdout,
 	}
 	if *short {
@@ -93,6 +95,7 @@ func compareCommand(ctx context.Context, args []string, stdout, stderr io.Writer
 	}
 	defer os.RemoveAll(c.dir)
 
+	fmt.Fprintf(stdout, "bench: about %s\n", inMinutes(c.expected()))
 	r, err := c.run(ctx)
 	if err != nil {
 		return err
@@ -185,12 +188,8 @@ func (c *comparison) run(ctx context.Context) (*Results, error) {
 		r.Peers = append(r.Peers, Peer{Name: p.name, Label: p.label, Family: p.family, Version: p.version()})
 	}
 	for _, s := range c.scenarios {
-		rounds := c.rounds
-		if s.kind == calls {
-			rounds = 1 // they don't vary
-		}
-		peers := slices.DeleteFunc(slices.Clone(c.peers), func(p peer) bool { return s.only != nil && !slices.Contains(s.only, p.family) })
-		for round := range rounds {
+		peers := c.peersOf(s)
+		for round := range c.roundsOf(s) {
 			for _, p := range peers {
 				if err := ctx.Err(); err != nil {
 					return nil, err
