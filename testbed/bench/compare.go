@@ -8,7 +8,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net/http"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -194,7 +193,7 @@ func (c *comparison) run(ctx context.Context) (*Results, error) {
 				if err := ctx.Err(); err != nil {
 					return nil, err
 				}
-				sample, err := c.measure(s, p)
+				sample, err := c.measure(s, p, round%scrapedOf(c.duration) == 0)
 				if err != nil { // what others have to tell is not to be lost
 					c.incorrect++
 					fmt.Fprintf(c.out, "%s, %s: NOT MEASURED: %v\n", s.name, p.name, err)
@@ -211,8 +210,9 @@ func (c *comparison) run(ctx context.Context) (*Results, error) {
 	return r, nil
 }
 
-// measure starts a peer, measures it and stops it.
-func (c *comparison) measure(s scenario, p peer) (sample *Sample, err error) {
+// measure starts a peer, measures it and stops it; scraped: in the window, its
+// metrics are read.
+func (c *comparison) measure(s scenario, p peer, scraped bool) (sample *Sample, err error) {
 	dir := filepath.Join(c.dir, "peer")
 	if err := os.RemoveAll(dir); err != nil {
 		return nil, err
@@ -229,7 +229,7 @@ func (c *comparison) measure(s scenario, p peer) (sample *Sample, err error) {
 			sample, err = c.sample(s, nil, c.g.Servers(1)[0], netip.AddrPort{})
 			return err
 		}
-		sample, err = c.withProxy(s, p, dir)
+		sample, err = c.withProxy(s, p, dir, scraped)
 		return err
 	})
 	if sample != nil {
@@ -239,7 +239,7 @@ func (c *comparison) measure(s scenario, p peer) (sample *Sample, err error) {
 }
 
 // withProxy measures with a proxy in between.
-func (c *comparison) withProxy(s scenario, p peer, dir string) (sample *Sample, err error) {
+func (c *comparison) withProxy(s scenario, p peer, dir string, scraped bool) (sample *Sample, err error) {
 	set := setting{dir: dir, servers: c.g.Servers(s.servers), probe: s.probe}
 	cpu := -1
 	if s.pinned {
@@ -273,11 +273,11 @@ func (c *comparison) withProxy(s scenario, p peer, dir string) (sample *Sample, 
 	if !c.g.Serve(10*time.Second, func() bool { return listens(set.at) }) {
 		return nil, fmt.Errorf("doesn't listen: %s", proc.said())
 	}
-	admin := set.admin
-	if p.family != agiproxyFamily {
-		admin = netip.AddrPort{}
+	var metrics netip.AddrPort
+	if scraped && p.family == agiproxyFamily {
+		metrics = set.admin
 	}
-	if sample, err = c.sample(s, proc, set.at, admin); err != nil {
+	if sample, err = c.sample(s, proc, set.at, metrics); err != nil {
 		return nil, fmt.Errorf("%w; it said: %s", err, proc.said())
 	}
 	if sample.Err() != nil {
@@ -304,8 +304,8 @@ func (c *comparison) withProxy(s scenario, p peer, dir string) (sample *Sample, 
 }
 
 // sample makes the scenario's load and takes what it measures; proc is nil
-// without a proxy.
-func (c *comparison) sample(s scenario, proc *process, at, admin netip.AddrPort) (*Sample, error) {
+// without a proxy, and metrics the zero value if nobody is to read them.
+func (c *comparison) sample(s scenario, proc *process, at, metrics netip.AddrPort) (*Sample, error) {
 	sample := new(Sample)
 	plan := s.plan
 	plan.Target, plan.Warmup, plan.Duration = at, c.warmup+s.settle, c.duration
@@ -329,9 +329,10 @@ func (c *comparison) sample(s scenario, proc *process, at, admin netip.AddrPort)
 			sample.CPU = after - before
 			return err
 		}
-		if admin.IsValid() {
-			scraped := scrape(admin, plan.Warmup+c.duration/2)
-			defer func() { <-scraped }()
+		if metrics.IsValid() {
+			done := scrape(metrics, plan.Warmup+c.duration/2)
+			defer func() { <-done }()
+			sample.Scraped = true
 		}
 	}
 	result, err := c.g.Run(plan)
@@ -365,24 +366,6 @@ func (c *comparison) memory(plan load.Plan, proc *process) (*Sample, error) {
 	}
 	sample.RSSEach = float64(sample.RSSMany-sample.RSSFew) / float64(c.many-c.few)
 	return sample, nil
-}
-
-// scrape reads agiproxy's metrics once, after d, as a Prometheus would more
-// rarely. The channel is closed when that is done.
-func scrape(admin netip.AddrPort, d time.Duration) <-chan struct{} {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		time.Sleep(d)
-		client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-		resp, err := client.Get("http://" + admin.String() + "/metrics")
-		if err != nil {
-			return // the run tells by itself what is wrong
-		}
-		defer resp.Body.Close()
-		_, _ = io.Copy(io.Discard, resp.Body)
-	}()
-	return done
 }
 
 // tell prints what was measured, and counts it if it was incorrect.

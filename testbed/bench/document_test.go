@@ -45,7 +45,7 @@ func TestFillInRefusesMarkersThatDontMatch(t *testing.T) {
 // results are of three rounds: agiproxy uses 8, 9 and 30 µs a session; HAProxy
 // 10, 10 and 40, and 20 always with its log.
 func results() *Results {
-	r := &Results{Rounds: 3, Peers: []Peer{
+	r := &Results{Rounds: 3, Duration: 2 * time.Second, Peers: []Peer{
 		{Name: "new", Label: "agiproxy", Family: agiproxyFamily},
 		{Name: "haproxy-log", Label: "HAProxy, log", Family: haproxyFamily},
 		{Name: "haproxy", Label: "HAProxy", Family: haproxyFamily},
@@ -115,6 +115,7 @@ func TestPageHasTablesAndCharts(t *testing.T) {
 		"| HAProxy, log | 20.0 (20.0 to 20.0) |",
 		"| CPU per session, set-up | 9.00 | HAProxy, 10.0 | 0.80 (0.75 to 0.90) | 0.85 | 0.70 | reached |",
 		"](performance/cpu.svg)",
+		"metrics, read in the first of every 7 windows, as a Prometheus reads them every 15s; one log record",
 		"<!-- /bench:growth -->",
 	} {
 		if !strings.Contains(string(text), want) {

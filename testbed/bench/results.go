@@ -42,6 +42,7 @@ type Sample struct {
 	Load     float64 `json:"load"` // the machine's load average when it was over
 
 	load.Result
+	Scraped bool           `json:"scraped,omitempty"` // its metrics were read in the window
 	CPU     time.Duration  `json:"cpu_ns,omitempty"`  // that the proxy used in the window
 	RSSFew  int64          `json:"rss_few,omitempty"` // bytes, with a few and many idle sessions
 	RSSMany int64          `json:"rss_many,omitempty"`
