@@ -48,7 +48,8 @@ func compareCommand(ctx context.Context, args []string, stdout, stderr io.Writer
 		which    = flags.String("scenarios", "", "a regular `expression` for the scenarios' names; none: all")
 		short    = flags.Bool("short", false, "does it still work: one short round of a few scenarios")
 		json     = flags.String("json", "", "the `file` that results go to")
-		docs     = flags.String("docs", "", "the `page` whose tables are rewritten, with charts in a directory of its name")
+		runs     = flags.String("runs", "", "the `directory` that keeps results beside those of earlier runs, if nothing was incorrect; it has three of the same programs, run-1.json to run-3.json")
+		docs     = flags.String("docs", "", "the `page` whose tables are rewritten, with charts in a directory of its name, if nothing was incorrect")
 		pin      = flags.Bool("pin", true, "pins the proxy and the load to the first two processors where a scenario says so")
 		rounds   = flags.Int("rounds", 5, "of each scenario, interleaved over the peers")
 		warmup   = flags.Duration("warmup", 500*time.Millisecond, "before each window")
@@ -60,6 +61,10 @@ func compareCommand(ctx context.Context, args []string, stdout, stderr io.Writer
 	})
 	if err := parse(flags, args, stderr); err != nil {
 		return err
+	}
+	if *runs != "" && (*short || *names != "" || *which != "") {
+		fmt.Fprintln(stderr, "bench compare: -runs keeps whole runs: it doesn't go with -short, -peers or -scenarios")
+		return errUsage
 	}
 	usual := *names == "" && !*short
 	if *names == "" {
@@ -104,14 +109,20 @@ func compareCommand(ctx context.Context, args []string, stdout, stderr io.Writer
 			return err
 		}
 	}
-	if *docs != "" {
-		if err := r.document(*docs); err != nil {
+	all := Runs{r}
+	if *runs != "" && c.incorrect == 0 {
+		if all, err = r.keep(*runs); err != nil {
 			return err
 		}
 	}
-	fmt.Fprint(stdout, r.headline())
+	if *docs != "" && c.incorrect == 0 {
+		if err := all.document(*docs); err != nil {
+			return err
+		}
+	}
+	fmt.Fprint(stdout, all.headline())
 	if c.incorrect > 0 {
-		return fmt.Errorf("%d runs were incorrect", c.incorrect)
+		return fmt.Errorf("%d measurements were incorrect", c.incorrect)
 	}
 	return nil
 }
@@ -184,7 +195,7 @@ func (c *comparison) run(ctx context.Context) (*Results, error) {
 	defer c.g.Close()
 	r := &Results{Machine: thisMachine(), Started: time.Now(), Rounds: c.rounds, Warmup: c.warmup, Duration: c.duration}
 	for _, p := range c.peers {
-		r.Peers = append(r.Peers, Peer{Name: p.name, Label: p.label, Family: p.family, Version: p.version()})
+		r.Peers = append(r.Peers, Peer{Name: p.name, Label: p.label, Family: p.family, Version: p.version(), Sum: p.sum()})
 	}
 	for _, s := range c.scenarios {
 		peers := c.peersOf(s)

@@ -46,7 +46,8 @@ func TestWrongUsage(t *testing.T) {
 		"compare -h":                0,
 		"compare -peers nonsense":   1,
 		"compare -scenarios x{9}y(": 1,
-		"report -json nowhere":      1,
+		"report -runs nowhere":      1,
+		"compare -runs x -short":    2,
 		"load -mode nonsense":       1,
 		"compare -agiproxy nonsense -peers direct": 1,
 	} {

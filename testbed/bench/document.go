@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // skeleton is the page that a first run begins with. What stands outside of the
@@ -27,6 +28,11 @@ const skeleton = `# Performance
 
 <!-- bench:summary -->
 <!-- /bench:summary -->
+
+## Run by run
+
+<!-- bench:runs -->
+<!-- /bench:runs -->
 
 ## Set-up
 
@@ -64,28 +70,32 @@ const skeleton = `# Performance
 <!-- /bench:growth -->
 `
 
-// reportCommand writes the page anew from results of an earlier run.
+// reportCommand writes the page anew from earlier runs.
 func reportCommand(_ context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("report", flag.ContinueOnError)
-	json := flags.String("json", "", "the `file` with the results")
+	dir := flags.String("runs", "docs/performance", "the `directory` that keeps runs")
 	docs := flags.String("docs", "docs/performance.md", "the `page` whose tables are rewritten, with charts in a directory of its name")
 	if err := parse(flags, args, stderr); err != nil {
 		return err
 	}
-	r, err := readResults(*json)
+	kept, err := readRuns(*dir)
 	if err != nil {
 		return err
 	}
-	if err := r.document(*docs); err != nil {
+	all := inOrder(kept)
+	if len(all) == 0 {
+		return fmt.Errorf("%s keeps no run", *dir)
+	}
+	if err := all.document(*docs); err != nil {
 		return err
 	}
-	fmt.Fprint(stdout, r.headline())
+	fmt.Fprint(stdout, all.headline())
 	return nil
 }
 
 // document rewrites the page's tables, and its charts in the directory of its
 // name without the extension.
-func (r *Results) document(page string) error {
+func (all Runs) document(page string) error {
 	old, err := os.ReadFile(page)
 	if errors.Is(err, fs.ErrNotExist) {
 		old, err = []byte(skeleton), nil
@@ -94,14 +104,14 @@ func (r *Results) document(page string) error {
 		return err
 	}
 	dir := strings.TrimSuffix(page, filepath.Ext(page))
-	text, err := fillIn(string(old), r.sections(filepath.Base(dir)))
+	text, err := fillIn(string(old), all.sections(filepath.Base(dir)))
 	if err != nil {
 		return fmt.Errorf("%s: %w", page, err)
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	for name, chart := range r.charts() {
+	for name, chart := range all.shown().charts() {
 		if len(chart.Groups) == 0 {
 			continue
 		}
@@ -148,22 +158,36 @@ func fillIn(page string, sections map[string]string) (string, error) {
 	return out.String() + page[from:], nil
 }
 
-// headline tells the figures that count.
-func (r *Results) headline() string {
-	rows := r.goalRows()
-	if len(rows) == 0 {
-		return ""
+// headline tells the figures that count, of every agiproxy.
+func (all Runs) headline() string {
+	var w strings.Builder
+	for _, p := range all.shown().Peers {
+		if p.Family != agiproxyFamily {
+			continue
+		}
+		rows := all.goalRows(p.Name)
+		if len(rows) == 0 {
+			continue
+		}
+		head := slices.Clone(goalHead)
+		head[1] = p.Label
+		w.WriteString(aligned(append([][]string{head}, rows...)))
 	}
+	return w.String()
+}
+
+// aligned writes rows in columns of equal width.
+func aligned(rows [][]string) string {
 	widths := make([]int, len(rows[0]))
 	for _, row := range rows {
 		for i, cell := range row {
-			widths[i] = max(widths[i], len([]rune(cell)))
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
 		}
 	}
 	var w strings.Builder
-	for _, row := range slices.Concat([][]string{goalHead}, rows) {
+	for _, row := range rows {
 		for i, cell := range row {
-			fmt.Fprintf(&w, "%-*s  ", max(widths[i], len([]rune(goalHead[i]))), cell)
+			fmt.Fprintf(&w, "%-*s  ", widths[i], cell)
 		}
 		w.WriteString("\n")
 	}

@@ -72,13 +72,13 @@ func TestGoalIsTheMedianOfTheRoundsRatiosToTheBest(t *testing.T) {
 	if got := r.best("setup", haproxyFamily, perSession, true); got != "haproxy-log" {
 		t.Errorf("highest HAProxy is %q; want haproxy-log", got)
 	}
-	rows := r.goalRows()
+	rows := Runs{r}.goalRows("new")
 	want := [][]string{{"CPU per session, set-up", "9.00", "HAProxy, 10.0", "0.80 (0.75 to 0.90)", "0.85", "0.70", "reached"}}
 	if !reflect.DeepEqual(rows, want) {
 		t.Errorf("goals:\n%q\nwant:\n%q", rows, want)
 	}
 	r.Samples[0].CPU *= 2 // ratios 1.6, 0.9 and 0.75
-	if got := r.goalRows()[0]; got[6] != "missed" {
+	if got := (Runs{r}).goalRows("new")[0]; got[6] != "missed" {
 		t.Errorf("goal: %q; want it to be missed", got)
 	}
 }
@@ -87,6 +87,7 @@ func TestResultsComeBackFromTheirFile(t *testing.T) {
 	r := results()
 	r.Samples[0].Errors = map[string]int{"stuck": 2}
 	r.Samples[1].Calls = map[string]int{"read": 7}
+	r.Samples[2].RoundTrip = load.Latency{Count: 12345, P50: 1234 * time.Microsecond}
 	for name, r := range map[string]*Results{"full": r, "empty": {Samples: []Sample{}}} {
 		file := filepath.Join(t.TempDir(), "results.json")
 		if err := r.write(file); err != nil {
@@ -104,7 +105,7 @@ func TestResultsComeBackFromTheirFile(t *testing.T) {
 
 func TestPageHasTablesAndCharts(t *testing.T) {
 	page := filepath.Join(t.TempDir(), "performance.md")
-	if err := results().document(page); err != nil {
+	if err := (Runs{results()}).document(page); err != nil {
 		t.Fatal(err)
 	}
 	text, err := os.ReadFile(page)
@@ -131,7 +132,7 @@ func TestPageHasTablesAndCharts(t *testing.T) {
 }
 
 func TestSkeletonHasAllSections(t *testing.T) {
-	for name := range new(Results).sections("x") {
+	for name := range (Runs{new(Results)}).sections("x") {
 		if !strings.Contains(skeleton, "<!-- bench:"+name+" -->\n<!-- /bench:"+name+" -->") {
 			t.Errorf("a new page has no section %q", name)
 		}

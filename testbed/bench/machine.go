@@ -3,6 +3,7 @@
 package main
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"os/exec"
@@ -61,6 +62,15 @@ func (p *peer) version() string {
 	line, _, _ := strings.Cut(string(out), "\n")
 	line, _, _ = strings.Cut(line, " - ")
 	return strings.TrimPrefix(strings.TrimSpace(line), "nginx version: ")
+}
+
+// sum tells a program from every other one; "" if there is none.
+func (p *peer) sum() string {
+	b, err := os.ReadFile(p.program)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf("%.6x", sha256.Sum256(b))
 }
 
 func loadAverage() float64 {

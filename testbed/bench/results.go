@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"time"
 
 	"agiproxy/testbed/bench/load"
@@ -32,6 +33,7 @@ type Peer struct {
 	Label   string `json:"label"`
 	Family  string `json:"family"`
 	Version string `json:"version,omitempty"`
+	Sum     string `json:"sum,omitempty"` // of the program: one version may have been built twice, differently
 }
 
 // A Sample is one measurement of one peer.
@@ -140,7 +142,8 @@ func (r *Results) measured(scenario string) []Peer {
 	})
 }
 
-// write writes the results, one sample a line.
+// write writes the results, one sample a line, with no more digits than tell
+// something, since they are kept in git.
 func (r *Results) write(file string) error {
 	f, err := os.Create(file)
 	if err != nil {
@@ -156,7 +159,7 @@ func (r *Results) write(file string) error {
 	w := bufio.NewWriter(f)
 	w.Write(b[:len(b)-len("]\n}")])
 	for i := range r.Samples {
-		line, err := json.Marshal(&r.Samples[i])
+		line, err := json.Marshal(r.Samples[i].rounded())
 		if err != nil {
 			return err
 		}
@@ -170,6 +173,22 @@ func (r *Results) write(file string) error {
 		return err
 	}
 	return f.Close()
+}
+
+// rounded returns a copy whose figures have four digits.
+func (s Sample) rounded() *Sample {
+	for _, d := range []*time.Duration{&s.Elapsed, &s.CPU,
+		&s.Connect.P50, &s.Connect.P99, &s.Connect.P999, &s.Connect.Max,
+		&s.RoundTrip.P50, &s.RoundTrip.P99, &s.RoundTrip.P999, &s.RoundTrip.Max} {
+		*d = time.Duration(fourDigits(float64(*d)))
+	}
+	s.Busy, s.RSSEach = fourDigits(s.Busy), fourDigits(s.RSSEach)
+	return &s
+}
+
+func fourDigits(v float64) float64 {
+	r, _ := strconv.ParseFloat(strconv.FormatFloat(v, 'g', 4, 64), 64) // which is a number
+	return r
 }
 
 func readResults(file string) (*Results, error) {

@@ -38,35 +38,58 @@ func goals() []goal {
 
 var goalHead = []string{"figure", "agiproxy", "compared with", "ratio", "must", "aim", ""}
 
-// goalRows is the table of goals; the first agiproxy counts.
-func (r *Results) goalRows() (rows [][]string) {
-	ours := slices.IndexFunc(r.Peers, func(p Peer) bool { return p.Family == agiproxyFamily })
-	if ours < 0 {
-		return nil
+// verdict says whether a ratio is good enough.
+func (g goal) verdict(ratio stats.Summary) string {
+	switch {
+	case ratio.Median == g.aim, g.highest == (ratio.Median > g.aim):
+		return "aim reached"
+	case ratio.Median == g.must, g.highest == (ratio.Median > g.must):
+		return "reached"
 	}
-	name := r.Peers[ours].Name
+	return "missed"
+}
+
+// ours returns the name of the agiproxy that counts, the first; "" if there is
+// none.
+func (r *Results) ours() string {
+	if i := slices.IndexFunc(r.Peers, func(p Peer) bool { return p.Family == agiproxyFamily }); i >= 0 {
+		return r.Peers[i].Name
+	}
+	return ""
+}
+
+// against returns whom a peer is compared with for a goal, and in which
+// scenario.
+func (r *Results) against(g goal, name string) (to, scenario string) {
+	if g.to != "" {
+		return name, g.to
+	}
+	return r.best(g.scenario, haproxyFamily, g.figure, g.highest), g.scenario
+}
+
+// goal returns a peer's ratios for a goal, one a round.
+func (r *Results) goal(g goal, name string) stats.Summary {
+	to, scenario := r.against(g, name)
+	return stats.Summarize(stats.Ratios(r.values(g.scenario, name, g.figure), r.values(scenario, to, g.figure)))
+}
+
+// goalRows is the table of goals for an agiproxy: ratios of all runs, beside
+// what was measured in the one that is shown.
+func (all Runs) goalRows(name string) (rows [][]string) {
+	r := all.shown()
 	for _, g := range goals() {
-		to, toScenario, ratio := name, g.to, stats.Summary{}
-		if g.to == "" {
-			to, toScenario = r.best(g.scenario, haproxyFamily, g.figure, g.highest), g.scenario
-		}
-		ratio = stats.Summarize(stats.Ratios(r.values(g.scenario, name, g.figure), r.values(toScenario, to, g.figure)))
+		ratio, _ := all.medianOf(func(r *Results) stats.Summary { return r.goal(g, name) })
 		if ratio.N == 0 {
 			continue
 		}
-		verdict := "missed"
-		switch {
-		case ratio.Median == g.aim, g.highest == (ratio.Median > g.aim):
-			verdict = "aim reached"
-		case ratio.Median == g.must, g.highest == (ratio.Median > g.must):
-			verdict = "reached"
-		}
-		compared := r.label(to) + ", " + value(r.summary(toScenario, to, g.figure).Median)
+		to, scenario := r.against(g, name)
+		compared := r.label(to)
 		if g.to != "" {
-			compared = "itself, " + value(r.summary(toScenario, to, g.figure).Median)
+			compared = "itself"
 		}
-		rows = append(rows, []string{g.text, value(r.summary(g.scenario, name, g.figure).Median), compared,
-			spread(ratio), fmt.Sprintf("%.2f", g.must), fmt.Sprintf("%.2f", g.aim), verdict})
+		rows = append(rows, []string{g.text, value(r.summary(g.scenario, name, g.figure).Median),
+			compared + ", " + value(r.summary(scenario, to, g.figure).Median),
+			spread(ratio), value(g.must), value(g.aim), g.verdict(ratio)})
 	}
 	return rows
 }
@@ -112,6 +135,27 @@ func commandColumns() []column {
 
 // sections returns the page's sections by their markers' names; charts lie in
 // that directory.
+func (all Runs) sections(charts string) map[string]string {
+	r := all.shown()
+	sections := r.sections(charts)
+	sections["machine"] = r.machine(len(all))
+	sections["runs"] = all.table()
+	sections["summary"] = ""
+	if rows := all.goalRows(r.ours()); len(rows) > 0 {
+		sections["summary"] = withChart(charts, "cpu", "CPU, as ratios to HAProxy", markdown(goalHead, rows))
+	}
+	return sections
+}
+
+// withChart puts a chart above a text, if there is one.
+func withChart(dir, name, alt, text string) string {
+	if text == "" {
+		return ""
+	}
+	return fmt.Sprintf("![%s](%s/%s.svg)\n\n%s", alt, dir, name, text)
+}
+
+// sections returns the sections that one run's measurements fill.
 func (r *Results) sections(charts string) map[string]string {
 	titles := make(map[string]string)
 	for _, s := range scenarios() {
@@ -126,28 +170,16 @@ func (r *Results) sections(charts string) map[string]string {
 		}
 		return w.String()
 	}
-	with := func(chart, alt, text string) string {
-		if text == "" {
-			return ""
-		}
-		return fmt.Sprintf("![%s](%s/%s.svg)\n\n%s", alt, charts, chart, text)
-	}
-	sections := map[string]string{
-		"machine":    r.machine(),
-		"summary":    "",
+	return map[string]string{
 		"setup":      all(setupColumns(), "setup", "setup-asterisk"),
-		"commands":   with("latency", "Round trip of a command", all(commandColumns(), "open-5000", "open-500", "saturated")),
+		"commands":   withChart(charts, "latency", "Round trip of a command", all(commandColumns(), "open-5000", "open-500", "saturated")),
 		"churn":      all(slices.Concat(setupColumns()[:1], commandColumns()), "churn"),
 		"processors": all(setupColumns(), "all-setup") + all(commandColumns(), "all-open-5000", "all-saturated"),
-		"memory":     with("memory", "Memory per idle session", r.table("idle", []column{{"bytes per idle session", idleRSS, true, false}})),
+		"memory":     withChart(charts, "memory", "Memory per idle session", r.table("idle", []column{{"bytes per idle session", idleRSS, true, false}})),
 		"calls":      r.calls(titles),
 		"growth": all(commandColumns()[:4], "beside") +
 			all(setupColumns()[:4], "servers-1000", "servers-1000-probed"),
 	}
-	if rows := r.goalRows(); len(rows) > 0 {
-		sections["summary"] = with("cpu", "CPU, as ratios to HAProxy", markdown(goalHead, rows))
-	}
-	return sections
 }
 
 // table is one scenario's peers and figures.
@@ -223,8 +255,8 @@ func breakdown(calls map[string]int, n float64) string {
 	return strings.Join(parts, ", ")
 }
 
-// machine tells where and how it was measured.
-func (r *Results) machine() string {
+// machine tells where and how it was measured, in how many runs.
+func (r *Results) machine(runs int) string {
 	var w strings.Builder
 	m := r.Machine
 	kind := ""
@@ -237,9 +269,12 @@ func (r *Results) machine() string {
 	}
 	fmt.Fprintf(&w, "Measured on %s: %s, %d processors%s, %s, %s, kernel %s, TCP %s over loopback%s; load average %.1f before.\n",
 		r.Started.Format(time.DateOnly), m.Processor, m.Processors, kind, m.Memory, m.System, m.Kernel, m.Congestion, firewall, m.Load)
-	fmt.Fprintf(&w, "%d rounds, interleaved, each with a window of %v after %v of warming up: medians, (least to most), and ratios as medians of the rounds' own ratios to HAProxy's best configuration. It took %v.\n\n",
+	fmt.Fprintf(&w, "%d rounds, fewer where little varies, interleaved, each with a window of %v after %v of warming up: medians, (least to most), and ratios as medians of the rounds' own ratios to HAProxy's best configuration. It took %v.\n\n",
 		r.Rounds, r.Duration, r.Warmup, r.Took.Round(time.Second))
-	fmt.Fprintf(&w, "While agiproxy is measured, all is on that is on by default: health probes, which are whole sessions, of each of 3 servers every 2 s; the dialogue it follows; metrics, read in the first of every %d windows, as a Prometheus reads them every %v; one log record a session. "+
+	if runs > 1 {
+		fmt.Fprintf(&w, "The last %d runs are kept. Tables and charts are of the one whose goals are nearest to the medians of all; whether a goal is reached, the median of the runs' medians decides, with least and most of all their rounds.\n\n", runs)
+	}
+	fmt.Fprintf(&w, "While agiproxy is measured, all is on that is on by default: health probes, which are whole sessions, of 3 servers every 2 s each unless a table says otherwise; the dialogue it follows; metrics, read in the first of every %d windows, as a Prometheus reads them every %v; one log record a session. "+
 		"HAProxy connects to each server as often, and logs where its name says so; nginx does neither.\n\n", scrapedOf(r.Duration), scrapeInterval)
 	var rows [][]string
 	for _, p := range r.Peers {

@@ -64,14 +64,14 @@ type Latency struct {
 // are those of the whole run.
 type Result struct {
 	Elapsed   time.Duration  `json:"elapsed_ns"`
-	Sessions  uint64         `json:"sessions"`          // that ended
-	Commands  uint64         `json:"commands"`          // that were answered
-	Connect   Latency        `json:"connect"`           // from a caller's connect to its first command
-	RoundTrip Latency        `json:"round_trip"`        // from a server's command to its reply
-	Busy      float64        `json:"harness"`           // share of a processor that the generator used
-	Total     uint64         `json:"total"`             // sessions that ended, in the whole run
-	Errors    map[string]int `json:"errors,omitempty"`  // by kind; a run with any is worth nothing
-	Example   string         `json:"example,omitempty"` // of an error: the first one
+	Sessions  uint64         `json:"sessions,omitempty"`  // that ended
+	Commands  uint64         `json:"commands,omitempty"`  // that were answered
+	Connect   Latency        `json:"connect,omitzero"`    // from a caller's connect to its first command
+	RoundTrip Latency        `json:"round_trip,omitzero"` // from a server's command to its reply
+	Busy      float64        `json:"harness"`             // share of a processor that the generator used
+	Total     uint64         `json:"total"`               // sessions that ended, in the whole run
+	Errors    map[string]int `json:"errors,omitempty"`    // by kind; a run with any is worth nothing
+	Example   string         `json:"example,omitempty"`   // of an error: the first one
 }
 
 // Err returns what is wrong with the run, nil if nothing is.
