@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"maps"
 	"net/netip"
 	"os"
@@ -120,6 +121,26 @@ func TestProcessTellsWhatItUses(t *testing.T) {
 	}
 	if rss, err := p.rss(); err != nil || rss < 100<<10 {
 		t.Errorf("rss() = %d, %v; want more than 100 KiB", rss, err)
+	}
+}
+
+func TestTraceSaysThatItIsNotPossible(t *testing.T) {
+	bin := t.TempDir()
+	if err := os.WriteFile(filepath.Join(bin, "strace"), []byte("#!/bin/sh\necho Operation not permitted >&2\nexit 1\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	p, err := start(t.TempDir(), -1, "/bin/sleep", "60")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := p.stop(); err != nil {
+			t.Errorf("stop: %v", err)
+		}
+	}()
+	if _, err := p.trace(); !errors.Is(err, errNoTrace) || !strings.Contains(err.Error(), "not permitted") {
+		t.Errorf("trace: %v; want %v, and why", err, errNoTrace)
 	}
 }
 

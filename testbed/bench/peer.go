@@ -67,13 +67,18 @@ func agiproxy(spec string) (peer, error) {
 	}, nil
 }
 
+// patience is how long a step may take before it is an error. On a busy machine,
+// as of CI, seconds may go by without a process having run at all, and a test
+// that fails by that tells nothing. Nobody is slower or faster by it.
+const patience = 30 * time.Second
+
 // configureAgiproxy has everything on that is on by default: probes, metrics,
-// and one record a session. Probes are more patient than by default: on a busy
-// machine, as of CI, a second may go by without the proxy having run at all.
+// and one record a session.
 func configureAgiproxy(s setting, lines []string) ([]string, error) {
 	var w strings.Builder
-	fmt.Fprintf(&w, "listeners:\n  - {address: %q, max_sessions: 20000}\n", s.at)
-	fmt.Fprintf(&w, "pools:\n  bench:\n    balance: least-connections\n    health: {probe: agi, interval: %v, timeout: 10s}\n    backends:\n", s.probe)
+	fmt.Fprintf(&w, "listeners:\n  - {address: %q, max_sessions: 20000, header_timeout: %v}\n", s.at, patience)
+	fmt.Fprintf(&w, "pools:\n  bench:\n    balance: least-connections\n    connect_timeout: %v\n    dispatch_timeout: %v\n    health: {probe: agi, interval: %v, timeout: %v}\n    backends:\n",
+		patience, 2*patience, s.probe, patience)
 	for _, a := range s.servers {
 		fmt.Fprintf(&w, "      - %q\n", a)
 	}
@@ -99,15 +104,15 @@ func haproxy(log, rule bool) func(setting) ([]string, error) {
 		if log {
 			fmt.Fprintf(&w, "  log stdout format raw local0\n")
 		}
-		fmt.Fprintf(&w, "defaults\n  mode tcp\n  timeout connect 1s\n  timeout client 2h\n  timeout server 2h\n")
+		fmt.Fprintf(&w, "defaults\n  mode tcp\n  timeout connect %v\n  timeout client 2h\n  timeout server 2h\n", patience)
 		if log {
 			fmt.Fprintf(&w, "  log global\n  option tcplog\n  option dontlognull\n")
 		}
 		fmt.Fprintf(&w, "frontend asterisk\n  bind %v\n", s.at)
 		if rule {
-			fmt.Fprintf(&w, "  tcp-request inspect-delay 5s\n"+
+			fmt.Fprintf(&w, "  tcp-request inspect-delay %v\n"+
 				"  tcp-request content accept if { req.payload(0,0) -m sub \"agi_network_script: \" }\n"+
-				"  use_backend billing if { req.payload(0,0) -m sub \"agi_network_script: billing/\" }\n")
+				"  use_backend billing if { req.payload(0,0) -m sub \"agi_network_script: billing/\" }\n", patience)
 		}
 		fmt.Fprintf(&w, "  default_backend ivr\n")
 		pools := []string{"ivr"}
@@ -143,7 +148,7 @@ func nginx(s setting) ([]string, error) {
 	for _, a := range s.servers {
 		fmt.Fprintf(&w, "    server %v;\n", a)
 	}
-	fmt.Fprintf(&w, "  }\n  server {\n    listen %v backlog=4096;\n    proxy_pass ivr;\n    proxy_connect_timeout 1s;\n    proxy_timeout 2h;\n  }\n}\n", s.at)
+	fmt.Fprintf(&w, "  }\n  server {\n    listen %v backlog=4096;\n    proxy_pass ivr;\n    proxy_connect_timeout %v;\n    proxy_timeout 2h;\n  }\n}\n", s.at, patience)
 	file := filepath.Join(s.dir, "nginx.conf")
 	return []string{"-p", s.dir, "-e", filepath.Join(s.dir, "error.log"), "-c", file}, write(file, w.String())
 }

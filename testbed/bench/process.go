@@ -69,7 +69,7 @@ func (p *process) stop() error {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended, which exited tells
 	select {
 	case err = <-p.exited:
-	case <-time.After(5 * time.Second):
+	case <-time.After(patience):
 		err = errors.New("had to be killed")
 	}
 	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) // nobody is left in its group if it ended well

@@ -94,9 +94,9 @@ func (all Runs) medianOf(of func(*Results) stats.Summary) (median stats.Summary,
 		}
 		medians = append(medians, s.Median)
 		if median.N == 0 {
-			median = s
+			median = stats.Summary{Min: s.Min, Max: s.Max}
 		}
-		median = stats.Summary{Min: min(median.Min, s.Min), Max: max(median.Max, s.Max), N: median.N + s.N}
+		median.Min, median.Max, median.N = min(median.Min, s.Min), max(median.Max, s.Max), median.N+s.N
 	}
 	median.Median = stats.Summarize(medians).Median
 	return median, each

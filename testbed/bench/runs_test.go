@@ -89,6 +89,10 @@ func TestRunsAreComparedByTheirMedians(t *testing.T) {
 			t.Errorf("of two, the run of day %d is shown; want %d, the newer", got.Started.Day(), two[1].Started.Day())
 		}
 	}
+	one := stats.Summary{Median: 2, Min: 2, Max: 2, N: 1}
+	if got, _ := all[:1].medianOf(func(*Results) stats.Summary { return one }); got != one {
+		t.Errorf("median of one run: %+v; want %+v", got, one)
+	}
 	none, each := Runs{new(Results), new(Results)}.medianOf(func(*Results) stats.Summary { return stats.Summary{} })
 	if none.N != 0 || len(each) != 2 {
 		t.Errorf("median of nothing: %+v, %v; want nothing, twice", none, each)

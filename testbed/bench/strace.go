@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -15,9 +16,14 @@ import (
 
 // A tracer counts a process's system calls.
 type tracer struct {
-	cmd  *exec.Cmd
-	file string
+	cmd    *exec.Cmd
+	file   string
+	exited chan struct{}
 }
+
+// errNoTrace is that calls can't be counted here, as in a container without the
+// right to.
+var errNoTrace = errors.New("strace doesn't attach")
 
 // trace begins to count; it returns when all threads are being counted.
 func (p *process) trace() (*tracer, error) {
@@ -25,7 +31,7 @@ func (p *process) trace() (*tracer, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &tracer{file: filepath.Join(p.dir, "strace")}
+	t := &tracer{file: filepath.Join(p.dir, "strace"), exited: make(chan struct{})}
 	args := []string{"-f", "-c", "-U", "calls,name", "-o", t.file}
 	for _, pid := range pids {
 		args = append(args, "-p", strconv.Itoa(pid))
@@ -41,7 +47,11 @@ func (p *process) trace() (*tracer, error) {
 	if err := t.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start strace: %w", err)
 	}
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	go func() {
+		_ = t.cmd.Wait() // it ends by our signal, and says so
+		close(t.exited)
+	}()
+	for waiting, end := true, time.Now().Add(patience); waiting && time.Now().Before(end); {
 		b, err := os.ReadFile(said.Name())
 		if err != nil {
 			return nil, err
@@ -49,10 +59,16 @@ func (p *process) trace() (*tracer, error) {
 		if strings.Count(string(b), " attached") >= len(pids) {
 			return t, nil
 		}
+		select {
+		case <-t.exited: // it isn't allowed to
+			waiting = false
+		case <-time.After(10 * time.Millisecond):
+		}
 	}
+	_ = t.cmd.Process.Kill() // it may have ended
+	<-t.exited
 	b, _ := os.ReadFile(said.Name()) // what it says is all there is to say
-	_, err = t.stop()
-	return nil, fmt.Errorf("strace doesn't attach: %s %w", b, err)
+	return nil, fmt.Errorf("%w: %s", errNoTrace, b)
 }
 
 // stop ends the count and returns it by the calls' names.
@@ -60,7 +76,7 @@ func (t *tracer) stop() (map[string]int, error) {
 	if err := t.cmd.Process.Signal(os.Interrupt); err != nil {
 		return nil, fmt.Errorf("stop strace: %w", err)
 	}
-	_ = t.cmd.Wait() // it ends by our signal, and says so
+	<-t.exited
 	b, err := os.ReadFile(t.file)
 	if err != nil {
 		return nil, err
