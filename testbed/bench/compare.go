@@ -128,26 +128,40 @@ func compareCommand(ctx context.Context, args []string, stdout, stderr io.Writer
 	return nil
 }
 
-// choosePeers returns the peers of these names; in the short form those that
-// aren't installed are left out.
-func choosePeers(specs, names []string, short bool, stderr io.Writer) ([]peer, error) {
-	var all []peer
-	for _, spec := range specs {
+// knownPeers returns the agiproxies that these specs describe, and the others.
+func knownPeers(specs []string) ([]peer, error) {
+	all := others()
+	for i, spec := range specs {
 		p, err := agiproxy(spec)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, p)
+		if slices.ContainsFunc(all, func(q peer) bool { return q.name == p.name }) {
+			return nil, fmt.Errorf("-agiproxy %s: there is a peer of that name already", spec)
+		}
+		all = slices.Insert(all, i, p)
 	}
-	all = append(all, others()...)
+	return all, nil
+}
+
+// choosePeers returns the peers of these names, each once; in the short form
+// those that aren't installed are left out.
+func choosePeers(specs, names []string, short bool, stderr io.Writer) ([]peer, error) {
+	all, err := knownPeers(specs)
+	if err != nil {
+		return nil, err
+	}
 	var chosen []peer
 	for _, name := range names {
 		found := false
 		for _, p := range all {
-			if p.name != name && (name != agiproxyFamily || p.family != agiproxyFamily) || slices.ContainsFunc(chosen, func(q peer) bool { return q.name == p.name }) {
+			if p.name != name && (name != agiproxyFamily || p.family != agiproxyFamily) {
 				continue
 			}
 			found = true
+			if slices.ContainsFunc(chosen, func(q peer) bool { return q.name == p.name }) {
+				continue
+			}
 			if p.program != "" {
 				path, err := exec.LookPath(p.program)
 				if err != nil && short && p.family != agiproxyFamily {
@@ -164,7 +178,11 @@ func choosePeers(specs, names []string, short bool, stderr io.Writer) ([]peer, e
 			chosen = append(chosen, p)
 		}
 		if !found {
-			return nil, fmt.Errorf("no peer %q", name)
+			var known []string
+			for _, p := range all {
+				known = append(known, p.name)
+			}
+			return nil, fmt.Errorf("no peer %q; there are %s", name, strings.Join(known, ", "))
 		}
 	}
 	return chosen, nil

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"maps"
 	"net/netip"
 	"os"
@@ -34,6 +35,43 @@ func TestCompareWithoutProxy(t *testing.T) {
 	for _, s := range r.Samples {
 		if s.Commands == 0 || s.Err() != nil {
 			t.Errorf("%s, round %d: %d commands, %v; want some, and no error", s.Scenario, s.Round, s.Commands, s.Err())
+		}
+	}
+}
+
+func TestChoosePeers(t *testing.T) {
+	program, err := os.Executable() // any that is there
+	if err != nil {
+		t.Fatal(err)
+	}
+	engines := []string{"epoll=" + program + ";engine: epoll", "io_uring=" + program + ";engine: io_uring"}
+	for _, c := range []struct {
+		name  string
+		specs []string
+		peers string
+		want  string
+		err   string
+	}{
+		{"all of them", engines, "agiproxy,direct", "epoll,io_uring,direct", ""},
+		{"by their names", engines, "io_uring,epoll", "io_uring,epoll", ""},
+		{"one", engines, "direct,io_uring", "direct,io_uring", ""},
+		{"one, then all", engines, "io_uring,agiproxy", "io_uring,epoll", ""},
+		{"twice", engines, "epoll,epoll", "epoll", ""},
+		{"unknown", engines, "epoll,uring", "", `no peer "uring"; there are epoll, io_uring, haproxy,`},
+		{"no specs", nil, "agiproxy", "", `no peer "agiproxy"`},
+		{"two of one name", append(engines, engines[0]), "agiproxy", "", "there is a peer of that name already"},
+		{"another's name", []string{"nginx=" + program}, "agiproxy", "", "there is a peer of that name already"},
+	} {
+		peers, err := choosePeers(c.specs, strings.Split(c.peers, ","), false, io.Discard)
+		var names []string
+		for _, p := range peers {
+			names = append(names, p.name)
+		}
+		if got := strings.Join(names, ","); got != c.want {
+			t.Errorf("%s: %s; want %s", c.name, got, c.want)
+		}
+		if (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
+			t.Errorf("%s: error %v; want %q", c.name, err, c.err)
 		}
 	}
 }

@@ -131,6 +131,34 @@ func TestPageHasTablesAndCharts(t *testing.T) {
 	}
 }
 
+func TestPausesAreShownBesideTheProcessorsTime(t *testing.T) {
+	for _, scenario := range []string{"open-500", "open-5000"} {
+		r := &Results{Rounds: 1, Peers: results().Peers, Samples: []Sample{{Scenario: scenario, Peer: "new", CPU: 30 * time.Millisecond,
+			Result: load.Result{Commands: 1000, Elapsed: time.Second, RoundTrip: load.Latency{P999: 2 * time.Millisecond, Max: 7 * time.Millisecond}}}}}
+		table := r.sections("x")["commands"]
+		for _, want := range []string{"CPU µs/command", "longest µs", "| 30.0 |", "| 7,000 |"} {
+			if !strings.Contains(table, want) {
+				t.Errorf("%s: no %q in\n%s", scenario, want, table)
+			}
+		}
+	}
+}
+
+func TestHeadlineIsOfEveryAgiproxy(t *testing.T) {
+	r := results()
+	r.Peers = append(r.Peers, Peer{Name: "uring", Label: "uring", Family: agiproxyFamily})
+	for _, s := range r.Samples[:3] {
+		s.Peer, s.CPU = "uring", s.CPU/2
+		r.Samples = append(r.Samples, s)
+	}
+	got := (Runs{r}).headline()
+	for _, want := range []string{"0.80 (0.75 to 0.90)", "0.40 (0.38 to 0.45)", "figure                   uring "} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+}
+
 func TestSkeletonHasAllSections(t *testing.T) {
 	for name := range (Runs{new(Results)}).sections("x") {
 		if !strings.Contains(skeleton, "<!-- bench:"+name+" -->\n<!-- /bench:"+name+" -->") {
