@@ -52,9 +52,9 @@ func compareCommand(ctx context.Context, args []string, stdout, stderr io.Writer
 		runs     = flags.String("runs", "", "the `directory` that keeps results beside those of earlier runs, if nothing was incorrect; it has three of the same programs, run-1.json to run-3.json")
 		docs     = flags.String("docs", "", "the `page` whose tables are rewritten, with charts in a directory of its name, if nothing was incorrect")
 		pin      = flags.Bool("pin", true, "pins the proxy and the load to the first two processors where a scenario says so")
-		rounds   = flags.Int("rounds", 5, "of each scenario, interleaved over the peers")
-		warmup   = flags.Duration("warmup", 500*time.Millisecond, "before each window")
-		duration = flags.Duration("for", 2*time.Second, "of each window")
+		rounds   = flags.Int("rounds", 15, "of each scenario, interleaved over the peers")
+		warmup   = flags.Duration("warmup", 150*time.Millisecond, "before each window")
+		duration = flags.Duration("for", 500*time.Millisecond, "of each window")
 	)
 	flags.Func("agiproxy", "`NAME=PATH[;LINE…]`: a binary, with lines for its configuration; may be given several times (agiproxy=./agiproxy)", func(s string) error {
 		specs = append(specs, s)
@@ -217,61 +217,118 @@ func (c *comparison) run(ctx context.Context) (*Results, error) {
 		r.Peers = append(r.Peers, Peer{Name: p.name, Label: p.label, Family: p.family, Version: p.version(), Sum: p.sum()})
 	}
 	for _, s := range c.scenarios {
-		peers := c.peersOf(s)
-		for round := range c.roundsOf(s) {
-			for _, p := range peers {
-				if err := ctx.Err(); err != nil {
-					return nil, err
-				}
-				sample, err := c.measure(s, p, round%scrapedOf(c.duration) == 0)
-				if err != nil { // what others have to tell is not to be lost
-					if !c.lenient || !errors.Is(err, errNoTrace) {
-						c.incorrect++
-					}
-					fmt.Fprintf(c.out, "%s, %s: NOT MEASURED: %v\n", s.name, p.name, err)
-					continue
-				}
-				sample.Round = round
-				r.Samples = append(r.Samples, *sample)
-				c.tell(s, sample)
-			}
-			slices.Reverse(peers) // what drifts meets both ends alike
+		if err := onCPU(c.ownCPUIn(s), func() error { return c.play(ctx, s, r) }); err != nil {
+			return nil, err
 		}
 	}
 	r.Took = time.Since(r.Started)
 	return r, nil
 }
 
-// measure starts a peer, measures it and stops it; scraped: in the window, its
-// metrics are read.
-func (c *comparison) measure(s scenario, p peer, scraped bool) (sample *Sample, err error) {
-	dir := filepath.Join(c.dir, "peer")
+// ownCPUIn is the processor of the load in a scenario, -1: any.
+func (c *comparison) ownCPUIn(s scenario) int {
+	if !s.pinned {
+		return -1
+	}
+	return c.ownCPU
+}
+
+// play measures a scenario. The peers of one that has windows run all the time
+// and have their turns one after the other, as short and as often as may be: how
+// fast a machine is can change from one second to the next. Of the others each
+// begins anew.
+func (c *comparison) play(ctx context.Context, s scenario, r *Results) error {
+	peers := c.peersOf(s)
+	all := make([]*contender, len(peers))
+	defer func() {
+		for _, p := range all {
+			c.dismiss(s, p)
+		}
+	}()
+	for round := range c.roundsOf(s) {
+		for k := range peers {
+			i := k
+			if round%2 == 1 { // what drifts meets both ends alike
+				i = len(peers) - 1 - k
+			}
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			sample, err := c.measure(s, &all[i], peers[i], round)
+			if err != nil { // what others have to tell is not to be lost
+				if !c.lenient || !errors.Is(err, errNoTrace) {
+					c.incorrect++
+				}
+				fmt.Fprintf(c.out, "%s, %s: NOT MEASURED: %v\n", s.name, peers[i].name, err)
+				c.dismiss(s, all[i])
+				all[i] = nil
+				continue
+			}
+			r.Samples = append(r.Samples, *sample)
+			c.tell(s, sample)
+		}
+	}
+	return nil
+}
+
+// measure takes one sample of a peer, which is started if it isn't there.
+func (c *comparison) measure(s scenario, there **contender, p peer, round int) (*Sample, error) {
+	settle := time.Duration(0)
+	if *there == nil || s.kind != window {
+		c.dismiss(s, *there)
+		settle = s.settle
+		var err error
+		if *there, err = c.engage(s, p); err != nil {
+			return nil, err
+		}
+	}
+	sample, err := c.sample(s, *there, settle, round%scrapedOf(c.duration) == 0)
+	if err != nil {
+		return nil, fmt.Errorf("%w; it said: %s", err, (*there).said())
+	}
+	sample.Scenario, sample.Peer, sample.Round, sample.Load = s.name, p.name, round, loadAverage()
+	(*there).total += sample.Total
+	if sample.Err() != nil {
+		fmt.Fprintf(c.out, "%s said:\n%s", p.name, (*there).complaints())
+	}
+	return sample, nil
+}
+
+// A contender is a peer that runs.
+type contender struct {
+	peer
+	*process                // nil: no proxy
+	at       netip.AddrPort // where it listens
+	metrics  netip.AddrPort // the zero value if it has none
+	total    uint64         // sessions that it has had so far
+}
+
+func (p *contender) said() string {
+	if p.process == nil {
+		return "nothing"
+	}
+	return p.process.said()
+}
+
+func (p *contender) complaints() string {
+	if p.process == nil {
+		return ""
+	}
+	return p.process.complaints()
+}
+
+// engage starts a peer and waits until it listens.
+func (c *comparison) engage(s scenario, p peer) (_ *contender, err error) {
+	if p.program == "" {
+		return &contender{peer: p, at: c.g.Servers(1)[0]}, nil
+	}
+	dir := filepath.Join(c.dir, p.name)
 	if err := os.RemoveAll(dir); err != nil {
 		return nil, err
 	}
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, err
 	}
-	own := c.ownCPU
-	if !s.pinned {
-		own = -1
-	}
-	err = onCPU(own, func() error {
-		if p.program == "" {
-			sample, err = c.sample(s, nil, c.g.Servers(1)[0], netip.AddrPort{})
-			return err
-		}
-		sample, err = c.withProxy(s, p, dir, scraped)
-		return err
-	})
-	if sample != nil {
-		sample.Scenario, sample.Peer, sample.Load = s.name, p.name, loadAverage()
-	}
-	return sample, err
-}
-
-// withProxy measures with a proxy in between.
-func (c *comparison) withProxy(s scenario, p peer, dir string, scraped bool) (sample *Sample, err error) {
 	set := setting{dir: dir, servers: c.g.Servers(s.servers), probe: s.probe}
 	cpu := -1
 	if s.pinned {
@@ -293,76 +350,66 @@ func (c *comparison) withProxy(s scenario, p peer, dir string, scraped bool) (sa
 	if err != nil {
 		return nil, err
 	}
-	stopped := false
-	stop := func() error {
-		if stopped {
-			return nil
-		}
-		stopped = true
-		return proc.stop()
+	there := &contender{peer: p, process: proc, at: set.at}
+	if p.family == agiproxyFamily {
+		there.metrics = set.admin
 	}
-	defer func() { err = errors.Join(err, stop()) }()
 	if !c.g.Serve(patience, func() bool { return listens(set.at) }) {
-		return nil, fmt.Errorf("doesn't listen: %s", proc.said())
+		return nil, errors.Join(fmt.Errorf("doesn't listen: %s", proc.said()), proc.stop())
 	}
-	var metrics netip.AddrPort
-	if scraped && p.family == agiproxyFamily {
-		metrics = set.admin
-	}
-	if sample, err = c.sample(s, proc, set.at, metrics); err != nil {
-		return nil, fmt.Errorf("%w; it said: %s", err, proc.said())
-	}
-	if sample.Err() != nil {
-		fmt.Fprintf(c.out, "%s said:\n%s", p.name, proc.complaints())
-	}
-	if p.logs { // HAProxy ends without its last ones
-		c.g.Serve(time.Second, func() bool {
-			sample.Records, err = proc.records()
-			return err != nil || sample.Records >= int(sample.Total)
-		})
-	}
-	if err := stop(); err != nil {
-		return nil, fmt.Errorf("stop: %w", err)
-	}
-	if p.logs {
-		if sample.Records, err = proc.records(); err != nil {
-			return nil, err
-		}
-		if int(sample.Total) > sample.Records {
-			fmt.Fprintf(c.out, "%s: %d sessions, only %d records\n", p.name, sample.Total, sample.Records)
-		}
-	}
-	return sample, nil
+	return there, nil
 }
 
-// sample makes the scenario's load and takes what it measures; proc is nil
-// without a proxy, and metrics the zero value if nobody is to read them.
-func (c *comparison) sample(s scenario, proc *process, at, metrics netip.AddrPort) (*Sample, error) {
+// dismiss stops a peer, if there is one, and looks whether it has written a
+// record for each session.
+func (c *comparison) dismiss(s scenario, p *contender) {
+	if p == nil || p.process == nil {
+		return
+	}
+	records := func() bool {
+		n, err := p.records()
+		return err != nil || uint64(n) >= p.total
+	}
+	if p.logs {
+		c.g.Serve(time.Second, records) // HAProxy ends without its last ones
+	}
+	if err := p.stop(); err != nil {
+		c.incorrect++
+		fmt.Fprintf(c.out, "%s, %s: stop: %v\n", s.name, p.name, err)
+	}
+	if p.logs && !records() {
+		fmt.Fprintf(c.out, "%s, %s: fewer records than the %d sessions\n", s.name, p.name, p.total)
+	}
+}
+
+// sample makes the scenario's load and takes what it measures, with a scrape in
+// the midst of the window if so wanted.
+func (c *comparison) sample(s scenario, p *contender, settle time.Duration, scraped bool) (*Sample, error) {
 	sample := new(Sample)
 	plan := s.plan
-	plan.Target, plan.Warmup, plan.Duration, plan.Drain = at, c.warmup+s.settle, c.duration, patience
+	plan.Target, plan.Warmup, plan.Duration, plan.Drain = p.at, c.warmup+settle, c.duration, patience
 	switch s.kind {
 	case memory:
-		return c.memory(plan, proc)
+		return c.memory(plan, p.process)
 	case calls:
 		var t *tracer
 		plan.Count /= uint64(c.ofCalls)
 		plan.Duration = time.Minute // Count ends it
-		plan.Begin = func() (err error) { t, err = proc.trace(); return err }
+		plan.Begin = func() (err error) { t, err = p.trace(); return err }
 		plan.End = func() (err error) { sample.Calls, err = t.stop(); return err }
 	case window:
-		if proc == nil {
+		if p.process == nil {
 			break
 		}
 		var before time.Duration
-		plan.Begin = func() (err error) { before, err = proc.cpu(); return err }
+		plan.Begin = func() (err error) { before, err = p.cpu(); return err }
 		plan.End = func() error {
-			after, err := proc.cpu()
+			after, err := p.cpu()
 			sample.CPU = after - before
 			return err
 		}
-		if metrics.IsValid() {
-			done := scrape(metrics, plan.Warmup+c.duration/2)
+		if scraped && p.metrics.IsValid() {
+			done := scrape(p.metrics, plan.Warmup+c.duration/2)
 			defer func() { <-done }()
 			sample.Scraped = true
 		}

@@ -32,16 +32,18 @@ func (c *comparison) roundsOf(s scenario) int {
 // expected returns about how long everything takes.
 func (c *comparison) expected() (sum time.Duration) {
 	for _, s := range c.scenarios {
-		each := startTakes + c.warmup + s.settle
+		each, once := c.warmup, startTakes+s.settle
 		switch s.kind {
 		case window:
 			each += c.duration + time.Duration(s.plan.Sessions+s.plan.Beside)*sessionTakes
 		case memory:
-			each += c.warmup + 2*c.settles + time.Duration(c.few+c.many)*sessionTakes
+			each += once + c.warmup + 2*c.settles + time.Duration(c.few+c.many)*sessionTakes
 		case calls:
-			each += callsTake
+			each += once + callsTake
 		}
-		sum += each * time.Duration(len(c.peersOf(s))*c.roundsOf(s))
+		if rounds := c.roundsOf(s); rounds > 0 {
+			sum += (once + each*time.Duration(rounds)) * time.Duration(len(c.peersOf(s)))
+		}
 	}
 	return sum
 }

@@ -14,8 +14,8 @@ func TestFullFormTakesThirteenMinutesAtMost(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := &comparison{
-		peers: append([]peer{ours}, others()...), usual: true, scenarios: scenarios(), rounds: 5,
-		warmup: 500 * time.Millisecond, duration: 2 * time.Second, settles: idleSettles, few: fewIdle, many: manyIdle,
+		peers: append([]peer{ours}, others()...), usual: true, scenarios: scenarios(), rounds: 15,
+		warmup: 150 * time.Millisecond, duration: 500 * time.Millisecond, settles: idleSettles, few: fewIdle, many: manyIdle,
 	}
 	if got := c.expected(); got < 10*time.Minute || got > 13*time.Minute {
 		t.Errorf("expected() = %v; want 10 to 13 minutes", got)

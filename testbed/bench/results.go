@@ -50,7 +50,6 @@ type Sample struct {
 	RSSMany int64          `json:"rss_many,omitempty"`
 	RSSEach float64        `json:"rss_each,omitempty"` // bytes, what one more session costs
 	Calls   map[string]int `json:"calls,omitempty"`    // system calls in the window
-	Records int            `json:"records,omitempty"`
 }
 
 // A figure is something that a sample tells; 0 is that it doesn't.

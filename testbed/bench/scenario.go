@@ -75,10 +75,13 @@ func scenarios() []scenario {
 	goal := []string{"haproxy", "haproxy-log", "nginx", "direct"}
 	logged := []string{"haproxy-log", "nginx", "direct"}
 
+	// What is compared with itself in another scenario stands beside it.
 	all := []scenario{
 		{name: "setup", title: "sessions of 3 commands, 100 at a time", plan: setup, pinned: true, short: true},
+		{name: "servers-1000", title: "sessions of 3 commands, 1,000 servers probed once a minute each", plan: setup, servers: 1000, probe: time.Minute, settle: firstProbes, pinned: true, only: scaling, usual: goal},
 		{name: "setup-asterisk", title: "the same with the environment in two segments and a HANGUP at the end, as from Asterisk", plan: asterisk, pinned: true, short: true, usual: []string{"haproxy-log", "haproxy-rule", "direct"}},
 		{name: "open-5000", title: "5,000 commands a second over 500 sessions", plan: open, pinned: true, short: true, usual: goal},
+		{name: "beside", title: "5,000 commands a second over 500 sessions, 8,000 idle ones beside them", plan: crowded, pinned: true, only: scaling, usual: goal, rounds: 5},
 		{name: "open-500", title: "500 commands a second over 500 sessions", plan: slow, pinned: true, usual: logged},
 		{name: "saturated", title: "200 sessions without a pause", plan: saturated, pinned: true, short: true, usual: goal},
 		{name: "churn", title: "150 sessions a second of 1 to 50 commands, 20 ms apart; a fifth of the callers leave", plan: churn, pinned: true, short: true, usual: logged},
@@ -86,9 +89,7 @@ func scenarios() []scenario {
 		{name: "all-open-5000", title: "5,000 commands a second over 500 sessions", plan: open, usual: logged},
 		{name: "all-saturated", title: "200 sessions without a pause", plan: saturated, usual: logged},
 		{name: "idle", title: "idle sessions", kind: memory, plan: load.Plan{Mode: load.Idle}, pinned: true, short: true, only: proxies, usual: goal, rounds: 2},
-		{name: "beside", title: "5,000 commands a second over 500 sessions, 8,000 idle ones beside them", plan: crowded, pinned: true, only: scaling, usual: goal, rounds: 3},
-		{name: "servers-1000", title: "sessions of 3 commands, 1,000 servers probed once a minute each", plan: setup, servers: 1000, probe: time.Minute, settle: firstProbes, pinned: true, only: scaling, usual: goal, rounds: 3},
-		{name: "servers-1000-probed", title: "sessions of 3 commands, 1,000 servers probed every 2 s each", plan: setup, servers: 1000, settle: firstProbes, pinned: true, only: scaling, usual: []string{}, rounds: 3},
+		{name: "servers-1000-probed", title: "sessions of 3 commands, 1,000 servers probed every 2 s each", plan: setup, servers: 1000, settle: firstProbes, pinned: true, only: scaling, usual: []string{}, rounds: 5},
 	}
 	one, many := saturated, saturated
 	one.Sessions, one.Count, many.Count = 1, 1000, 5000
