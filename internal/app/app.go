@@ -172,9 +172,11 @@ func (a *App) AdminAddr() string {
 // has ended, and leaves nothing open. The error is an event loop's, which
 // nothing from outside brings about.
 func (a *App) Run(ctx context.Context) error {
-	// A loop keeps its processor while it waits, so the others need their own.
+	// A loop keeps its processor while it waits. With more than the machine has,
+	// whenever Go's scheduler looks after a loop, every hundredth of a second,
+	// it would have a thread look for work for the others at the loop's expense.
 	// Said in any case, since otherwise Go may lower the number while we run.
-	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), len(a.workers)+2))
+	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), len(a.workers)))
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var loops, others sync.WaitGroup

@@ -16,7 +16,6 @@ import (
 const (
 	opPollAdd     = 6
 	opAsyncCancel = 14
-	opConnect     = 16
 	opClose       = 19
 	opSend        = 26
 	opRecv        = 27

@@ -19,11 +19,10 @@ type uring struct {
 	ring   *ring
 	wakeFD int
 	sends  []send
-	free   []uint32                 // sends that are not under way
-	batch  []uint32                 // sends that the next enter, or one of this turn, submits
-	spare  []uint32                 // the batch before it
-	hurry  bool                     // somebody waits for the end of such a send
-	addrs  []*unix.RawSockaddrInet6 // that the next enter needs
+	free   []uint32 // sends that are not under way
+	batch  []uint32 // sends that the next enter, or one of this turn, submits
+	spare  []uint32 // the batch before it
+	hurry  bool     // somebody waits for the end of such a send
 	held   map[*Conn]*held
 }
 
@@ -140,9 +139,6 @@ func (u *uring) turn(patience time.Duration, hold bool) (happened bool, err erro
 		// The kernel has no memory, or no room for results, and takes the rest
 		// when it was relieved of those that there are.
 		u.batch, batch = batch, u.batch
-	} else {
-		clear(u.addrs)
-		u.addrs = u.addrs[:0]
 	}
 	for {
 		for e, ok := u.ring.take(); ok; e, ok = u.ring.take() {
@@ -464,24 +460,26 @@ func (u *uring) release(c *Conn) {
 	u.prepare(c, opClose, kindNone)
 }
 
-// open begins a connection.
+// open begins a connection. The kernel makes it or refuses it while connect is
+// called, if the peer is near, so that asking the ring to connect would have it
+// wait for nothing.
 func (u *uring) open(c *Conn, addr netip.AddrPort) error {
-	fd, err := socketTo(addr)
+	fd, err := connectSocket(addr)
 	if err != nil {
 		return err
 	}
 	c.fd = int32(fd)
-	sa := new(unix.RawSockaddrInet6)
-	u.addrs = append(u.addrs, sa)
-	e := u.prepare(c, opConnect, kindConnect)
-	e.addr, e.off = uint64(uintptr(unsafe.Pointer(sa))), uint64(putSockaddr(sa, addr))
+	e := u.prepare(c, opPollAdd, kindConnect)
+	e.opFlags = unix.POLLOUT
 	return nil
 }
 
 func (u *uring) connected(c *Conn, res int32) {
-	if res < 0 {
-		c.lose(syscall.Errno(-res))
-		return
+	if res < 0 || res&(unix.POLLERR|unix.POLLHUP) != 0 {
+		if err := socketError(int(c.fd)); err != nil {
+			c.lose(err)
+			return
+		}
 	}
 	c.connecting = false
 	c.handler.Connected()
