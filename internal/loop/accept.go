@@ -1,10 +1,13 @@
 package loop
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -32,6 +35,9 @@ type Listener struct {
 	fd   int
 	addr netip.AddrPort
 	opts ListenOptions
+
+	mu        sync.Mutex
+	acceptors []*acceptor
 }
 
 // ListenOptions are a listener's. The zero value is usable.
@@ -94,6 +100,7 @@ func (ln *Listener) Close() {
 // An acceptor is a listener as one loop serves it.
 type acceptor struct {
 	loop     *Loop
+	listener *Listener
 	fd       int
 	slot     uint32
 	farewell []byte
@@ -110,13 +117,16 @@ type acceptor struct {
 // closed, and shed is called with the reason. For handlers and Do only;
 // [Loop.Refuse] and [Loop.Finish] end it.
 func (l *Loop) Accept(ln *Listener, open func(*Conn) Handler, shed func(error)) error {
-	a := &acceptor{loop: l, fd: ln.fd, slot: l.takeSlot(), farewell: ln.Farewell, eager: ln.opts.PeerSpeaks > 0, open: open, shed: shed}
+	a := &acceptor{loop: l, listener: ln, fd: ln.fd, slot: l.takeSlot(), farewell: ln.Farewell, eager: ln.opts.PeerSpeaks > 0, open: open, shed: shed}
 	a.rest = &Conn{loop: l, handler: (*resting)(a), fd: noFD, slot: noSlot}
 	l.slots[a.slot].acceptor = a
 	if err := l.engine.listen(a); err != nil {
 		l.freeSlot(a.slot)
 		return fmt.Errorf("watch listener %s: %w", ln.addr, err)
 	}
+	ln.mu.Lock()
+	defer ln.mu.Unlock()
+	ln.acceptors = append(ln.acceptors, a)
 	return nil
 }
 
@@ -124,6 +134,9 @@ func (l *Loop) Accept(ln *Listener, open func(*Conn) Handler, shed func(error)) 
 // handlers and Do only.
 func (l *Loop) Refuse(ln *Listener) {
 	if a := l.acceptorOf(ln); a != nil {
+		ln.mu.Lock()
+		ln.acceptors = slices.DeleteFunc(ln.acceptors, func(b *acceptor) bool { return a == b })
+		ln.mu.Unlock()
 		l.engine.unlisten(a)
 		l.freeSlot(a.slot)
 		a.rest.Close()
@@ -160,7 +173,7 @@ func (l *Loop) accept(a *acceptor) {
 		fd, remote, err := acceptSocket(a.fd)
 		switch {
 		case err == nil:
-			l.adopt(fd, remote, a)
+			l.place(fd, remote, a)
 		case outOfDescriptors(err):
 			l.shed(a, err)
 			return
@@ -175,6 +188,30 @@ func (l *Loop) accept(a *acceptor) {
 			return // the handler has ended the Accept
 		}
 	}
+}
+
+// fairShare is how many connections a loop may have more than another, besides an
+// eighth of its own, before it gives new ones away.
+const fairShare = 16
+
+// place makes fd a connection of this loop, or of one that has far fewer. Of
+// loops that wait the kernel wakes the one that has waited for the shortest
+// time, so that one would get nearly all of the calls of a quiet hour, and their
+// commands in the busy one.
+func (l *Loop) place(fd int, remote netip.AddrPort, a *acceptor) {
+	if b := a.listener.idlest(); b != a && b.loop.load.Load() < l.load.Load()*7/8-fairShare {
+		if b.loop.Do(func() { b.loop.adopt(fd, remote, b) }) == nil {
+			return
+		}
+	}
+	l.adopt(fd, remote, a)
+}
+
+// idlest returns the acceptor whose loop has the fewest connections.
+func (ln *Listener) idlest() *acceptor {
+	ln.mu.Lock()
+	defer ln.mu.Unlock()
+	return slices.MinFunc(ln.acceptors, func(a, b *acceptor) int { return cmp.Compare(a.loop.load.Load(), b.loop.load.Load()) })
 }
 
 // adopt makes fd a connection of this loop.

@@ -137,3 +137,32 @@ func TestTwoLoopsShareAListener(t *testing.T) {
 		t.Errorf("the loops got %d and %d connections; want %d together and some each", a, b, total)
 	}
 }
+
+// TestLoopsThatWaitShareEvenly has connections that last come one at a time, when
+// all loops wait.
+func TestLoopsThatWaitShareEvenly(t *testing.T) {
+	ln := listen(t, "127.0.0.1:0")
+	var got [3]atomic.Int64
+	for i := range got {
+		l := startLoop(t)
+		serve(t, l, ln, func(c *Conn) Handler {
+			got[i].Add(1)
+			return echo(c)
+		})
+	}
+	const total = 300
+	for range total {
+		c := dial(t, ln.Addr())
+		if _, err := c.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
+			t.Fatalf("connection ended with %v", err)
+		}
+	}
+	for i := range got {
+		if n := int(got[i].Load()); n < total/len(got)*2/3 {
+			t.Errorf("loop %d got %d of %d connections; want about a third", i, n, total)
+		}
+	}
+}

@@ -157,6 +157,7 @@ func (c *Conn) Close() {
 	}
 	if c.slot != noSlot {
 		c.loop.freeSlot(c.slot)
+		c.loop.load.Add(-1)
 		c.slot = noSlot
 	}
 }

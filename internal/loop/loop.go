@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -80,6 +81,7 @@ type Loop struct {
 	started time.Time
 	now     time.Duration // since started, as of the last wait
 	heard   time.Duration // when the kernel last had something to tell
+	load    atomic.Int64  // connections that there are
 	spare   int           // a descriptor given up when there is no other; noFD if none
 
 	mu       sync.Mutex
@@ -309,6 +311,7 @@ func (l *Loop) Connect(addr netip.AddrPort, h Handler) *Conn {
 func (l *Loop) register(c *Conn) {
 	c.slot = l.takeSlot()
 	l.slots[c.slot].conn = c
+	l.load.Add(1)
 	l.young = append(l.young, newcomer{l.id(c.slot), l.now})
 }
 
