@@ -236,9 +236,8 @@ func (l *Loop) mature() {
 	}
 	n := 0
 	for ; n < len(l.young) && l.now-l.young[n].since >= youth-cohort; n++ {
-		s := l.slots[uint32(l.young[n].id)]
-		if s.generation == uint32(l.young[n].id>>32) && s.conn != nil {
-			s.conn.mature()
+		if c := l.conn(l.young[n].id); c != nil {
+			c.mature()
 		}
 	}
 	if l.young = l.young[n:]; len(l.young) == 0 {
@@ -317,6 +316,14 @@ func (l *Loop) register(c *Conn) {
 
 func (l *Loop) id(slot uint32) uint64 {
 	return uint64(l.slots[slot].generation)<<32 | uint64(slot)
+}
+
+// conn returns the connection of that number, nil if it was closed meanwhile.
+func (l *Loop) conn(id uint64) *Conn {
+	if s := &l.slots[uint32(id)]; s.generation == uint32(id>>32) {
+		return s.conn
+	}
+	return nil
 }
 
 func (l *Loop) takeSlot() uint32 {

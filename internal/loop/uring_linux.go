@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/netip"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 	"unsafe"
@@ -24,6 +25,7 @@ type uring struct {
 	spare  []uint32 // the batch before it
 	hurry  bool     // somebody waits for the end of such a send
 	held   map[*Conn]*held
+	ended  []newcomer // connections that have told their end, the oldest first
 }
 
 // A send is bytes on their way to the kernel. It is decided when the kernel has
@@ -51,6 +53,9 @@ const (
 	mostJoined = 32 << 10
 	// sendSize is what a line and its like need; longer ones get their own.
 	sendSize = 512
+	// watchAfter is how long after a connection's orderly end it is watched for a
+	// reset. Nearly all are closed by then.
+	watchAfter = 5 * time.Millisecond
 )
 
 // The kinds of results, in a result's highest bits. Below are a connection's
@@ -125,6 +130,9 @@ func (u *uring) data(c *Conn, kind uint64) uint64 { return kind<<kindShift | u.l
 
 // turn gives the kernel what was prepared, waits and tells of the results.
 func (u *uring) turn(patience time.Duration, hold bool) (happened bool, err error) {
+	if u.watchEnded(); len(u.ended) > 0 && (patience < 0 || patience > watchAfter) {
+		patience = watchAfter
+	}
 	want := uint32(1)
 	if patience == 0 || u.hurry || u.ring.results() {
 		want, patience = 0, 0
@@ -324,11 +332,23 @@ func (u *uring) end(c *Conn, err error) {
 		c.handler.Closed(nil)
 		c.afterEnd()
 		if !c.closed && !c.lost {
+			u.ended = append(u.ended, newcomer{u.loop.id(c.slot), u.loop.now})
+		}
+	}
+}
+
+// watchEnded has the kernel tell of a reset on connections that ended in order a
+// while ago.
+func (u *uring) watchEnded() {
+	n := 0
+	for ; n < len(u.ended) && u.loop.now-u.ended[n].since >= watchAfter; n++ {
+		if c := u.loop.conn(u.ended[n].id); c != nil && !c.lost {
 			c.polling = true
 			e := u.prepare(c, opPollAdd, kindError)
 			e.len = pollMultishot // for the end, which is there already, and for what comes after it
 		}
 	}
+	u.ended = slices.Delete(u.ended, 0, n)
 }
 
 // proceed goes on where a pause, or a write that failed, has interrupted.
