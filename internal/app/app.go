@@ -107,11 +107,13 @@ func (a *App) start() error {
 	if err != nil {
 		return err
 	}
+	engine := loop.Engine(cfg.Engine)
 	for range loops(cfg.Loops) {
-		l, err := loop.New(loop.Options{Engine: loop.Engine(cfg.Engine)})
+		l, err := loop.New(loop.Options{Engine: engine})
 		if err != nil {
 			return fmt.Errorf("open event loop: %w", err)
 		}
+		engine = l.Engine() // all loops work alike
 		a.workers = append(a.workers, &worker{l, a.server.NewWorker(host{l})})
 	}
 	if a.fronts, err = a.listen(cfg.Listeners, nil); err != nil {
@@ -172,9 +174,10 @@ func (a *App) AdminAddr() string {
 // has ended, and leaves nothing open. The error is an event loop's, which
 // nothing from outside brings about.
 func (a *App) Run(ctx context.Context) error {
-	// A loop keeps its processor while it waits. With more than the machine has,
-	// whenever Go's scheduler looks after a loop, every hundredth of a second,
-	// it would have a thread look for work for the others at the loop's expense.
+	// A loop keeps its processor while it waits, and Go's scheduler looks after it
+	// every hundredth of a second. With more processors for Go than the machine
+	// has, it would wake threads to look for work at the loop's expense; with as
+	// many, others may have to wait for such a moment while a loop is busy.
 	// Said in any case, since otherwise Go may lower the number while we run.
 	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), len(a.workers)))
 	ctx, cancel := context.WithCancel(ctx)

@@ -101,6 +101,7 @@ func (ln *Listener) Close() {
 type acceptor struct {
 	loop     *Loop
 	listener *Listener
+	gifts    []arrival // from other loops; guarded by the listener's mu
 	fd       int
 	slot     uint32
 	farewell []byte
@@ -137,6 +138,7 @@ func (l *Loop) Refuse(ln *Listener) {
 		ln.mu.Lock()
 		ln.acceptors = slices.DeleteFunc(ln.acceptors, func(b *acceptor) bool { return a == b })
 		ln.mu.Unlock()
+		a.take() // nobody gives it any more
 		l.engine.unlisten(a)
 		l.freeSlot(a.slot)
 		a.rest.Close()
@@ -168,12 +170,16 @@ func (l *Loop) acceptorOf(ln *Listener) *acceptor {
 }
 
 func (l *Loop) accept(a *acceptor) {
-	generation := l.slots[a.slot].generation
+	generation, submitted := l.slots[a.slot].generation, false
 	for range acceptBurst {
 		fd, remote, err := acceptSocket(a.fd)
 		switch {
 		case err == nil:
+			submitted = false
 			l.place(fd, remote, a)
+		case outOfDescriptors(err) && !submitted:
+			submitted = true
+			l.engine.submit() // some may be about to be closed
 		case outOfDescriptors(err):
 			l.shed(a, err)
 			return
@@ -199,19 +205,54 @@ const fairShare = 16
 // time, so that one would get nearly all of the calls of a quiet hour, and their
 // commands in the busy one.
 func (l *Loop) place(fd int, remote netip.AddrPort, a *acceptor) {
-	if b := a.listener.idlest(); b != a && b.loop.load.Load() < l.load.Load()*7/8-fairShare {
-		if b.loop.Do(func() { b.loop.adopt(fd, remote, b) }) == nil {
-			return
+	b := a.listener.give(a, arrival{fd, remote})
+	switch {
+	case b == a:
+		l.adopt(fd, remote, a)
+	case b.loop.Do(b.take) != nil: // it has ended, and takes nothing any more
+		for _, x := range b.given() {
+			l.adopt(x.fd, x.remote, a)
 		}
 	}
-	l.adopt(fd, remote, a)
 }
 
-// idlest returns the acceptor whose loop has the fewest connections.
-func (ln *Listener) idlest() *acceptor {
+// An arrival is a connection that was accepted.
+type arrival struct {
+	fd     int
+	remote netip.AddrPort
+}
+
+// give gives x to the acceptor that should have it, if that isn't a, and returns
+// that one.
+func (ln *Listener) give(a *acceptor, x arrival) *acceptor {
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
-	return slices.MinFunc(ln.acceptors, func(a, b *acceptor) int { return cmp.Compare(a.loop.load.Load(), b.loop.load.Load()) })
+	b := slices.MinFunc(ln.acceptors, func(a, b *acceptor) int { return cmp.Compare(a.load(), b.load()) })
+	if b.load() >= a.load()*7/8-fairShare {
+		return a
+	}
+	b.gifts = append(b.gifts, x)
+	return b
+}
+
+// load is how many connections a's loop has, or will have; the listener is
+// locked.
+func (a *acceptor) load() int { return int(a.loop.load.Load()) + len(a.gifts) }
+
+// given returns what others have given to a since it was last asked.
+func (a *acceptor) given() []arrival {
+	a.listener.mu.Lock()
+	defer a.listener.mu.Unlock()
+	given := a.gifts
+	a.gifts = nil
+	return given
+}
+
+// take makes what others have given to a connections of its loop.
+func (a *acceptor) take() {
+	for _, x := range a.given() {
+		a.loop.adopt(x.fd, x.remote, a)
+	}
 }
 
 // adopt makes fd a connection of this loop.

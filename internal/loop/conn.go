@@ -25,6 +25,7 @@ type Conn struct {
 	kept       bool      // Drained is due
 	watchedOut bool      // the poller tells when there is room to write
 	receiving  bool      // the ring receives, and tells of it
+	stopping   bool      // it was asked to end that
 	polling    bool      // the ring tells of errors
 	ours       bool      // made by Connect
 	connecting bool
@@ -145,7 +146,8 @@ func (c *Conn) SetTimer(at time.Duration) {
 }
 
 // Close gives the connection up. What is buffered is dropped; what the peer
-// sent and nobody read makes the kernel tell it by a reset.
+// sent and nobody read makes the kernel tell it by a reset, unless it has arrived
+// in this very moment.
 func (c *Conn) Close() {
 	c.closed = true
 	c.loop.timers.remove(c)
@@ -284,7 +286,7 @@ func (c *Conn) read() {
 // afterEnd tells what may have come after the peer's orderly end: a reset, of
 // which reading doesn't tell.
 func (c *Conn) afterEnd() {
-	if c.closed || c.paused {
+	if c.closed || c.paused || c.lost {
 		return
 	}
 	if c.broken && c.failed == nil {

@@ -106,6 +106,7 @@ func TestOutOfDescriptors(t *testing.T) {
 		}
 		accepted = accepted[:0]
 	})
+	on(t, l, func() {}) // by which they are closed
 	c := dial(t, ln.Addr())
 	if _, err := c.Write([]byte("x")); err != nil {
 		t.Error(err)
@@ -113,6 +114,29 @@ func TestOutOfDescriptors(t *testing.T) {
 	if _, err := c.Read(make([]byte, 1)); err != nil {
 		t.Errorf("with descriptors again, the echo is %v", err)
 	}
+	for _, fd := range sockets {
+		closeFD(fd)
+	}
+}
+
+// TestNothingIsShedForClosedConnections has more connections come than there are
+// descriptors for, each of which is closed at once.
+func TestNothingIsShedForClosedConnections(t *testing.T) {
+	if alone(t) {
+		return
+	}
+	const room, clients = 10, 40
+	l := startLoop(t)
+	ln := listen(t, "127.0.0.1:0")
+	sockets := make([]int, clients)
+	for i := range sockets {
+		sockets[i] = socket(t)
+		connectTo(t, sockets[i], ln.Addr())
+	}
+	limit(t, room)
+	closed := 0
+	serve(t, l, ln, func(*Conn) Handler { closed++; return nil })
+	eventually(t, l, "all were closed", func() bool { return closed == clients })
 	for _, fd := range sockets {
 		closeFD(fd)
 	}

@@ -37,6 +37,9 @@ type engine interface {
 	// machine is not busy.
 	turn(patience time.Duration, hold bool) (happened bool, err error)
 
+	// submit gives the kernel what it is to do later, which may free descriptors.
+	submit()
+
 	// open begins a connection; adopt takes one that was accepted.
 	open(c *Conn, addr netip.AddrPort) error
 	adopt(c *Conn) error
@@ -99,6 +102,7 @@ func newPolling(l *Loop) (*polling, error) {
 func (*polling) start() error { return nil }
 func (p *polling) close()     { p.poll.close() }
 func (p *polling) wake()      { p.poll.wake() }
+func (*polling) submit()      {}
 
 func (p *polling) turn(patience time.Duration, hold bool) (bool, error) {
 	n, err := p.poll.wait(p.events, patience, hold)

@@ -118,6 +118,7 @@ type ring struct {
 	cqMask  uint32
 	tail    uint32 // of what was prepared, ahead of sqTail
 	enters  uint32 // so far
+	waiting []*sqe // that the queue has no room for; none is queued past them
 	sqes    []sqe
 	cqes    []cqe
 	buffers []ringBuffer
@@ -140,7 +141,6 @@ func openRing() (r *ring, err error) {
 			r.close()
 		}
 	}()
-	unix.CloseOnExec(r.fd)
 	if want := uint32(featureSingleMmap | featureNoDrop | featureExtArg); p.features&want != want {
 		return nil, fmt.Errorf("io_uring has features %#x; want %#x", p.features, want)
 	}
@@ -210,8 +210,14 @@ func (r *ring) close() {
 
 // next returns a cleared entry, which the next enter submits.
 func (r *ring) next() *sqe {
-	if r.prepared() == uint32(len(r.sqes)) {
-		_ = r.enter(0, 0, true) // which takes all; an error comes again in the loop's own
+	if r.prepared() >= uint32(len(r.sqes)) {
+		_ = r.enter(0, 0, true) // an error comes again in the loop's own
+	}
+	if r.prepared() >= uint32(len(r.sqes)) {
+		// The kernel takes none until it is relieved of results.
+		e := new(sqe)
+		r.waiting = append(r.waiting, e)
+		return e
 	}
 	e := &r.sqes[r.tail&r.sqMask]
 	*e = sqe{}
@@ -220,17 +226,25 @@ func (r *ring) next() *sqe {
 }
 
 // prepared returns how many entries the kernel has not taken yet.
-func (r *ring) prepared() uint32 { return r.tail - atomic.LoadUint32(r.sqHead) }
+func (r *ring) prepared() uint32 { return r.queued() + uint32(len(r.waiting)) }
+
+func (r *ring) queued() uint32 { return r.tail - atomic.LoadUint32(r.sqHead) }
 
 // overflowed reports whether the kernel keeps results for which there was no
 // room. The next enter brings them.
 func (r *ring) overflowed() bool { return atomic.LoadUint32(r.sqFlags)&sqOverflow != 0 }
 
 // enter submits what was prepared, and waits for so many results, at most so
-// long; a negative time means no limit.
+// long; a negative time means no limit. If the kernel doesn't take all,
+// prepared tells.
 func (r *ring) enter(results uint32, patience time.Duration, hold bool) error {
 	r.enters++
-	submit := r.prepared()
+	for len(r.waiting) > 0 && r.queued() < uint32(len(r.sqes)) {
+		r.sqes[r.tail&r.sqMask] = *r.waiting[0]
+		r.tail++
+		r.waiting = r.waiting[1:]
+	}
+	submit := r.queued()
 	atomic.StoreUint32(r.sqTail, r.tail)
 	var ts unix.Timespec
 	arg := struct {
@@ -258,18 +272,15 @@ func (r *ring) enter(results uint32, patience time.Duration, hold bool) error {
 	return os.NewSyscallError("io_uring_enter", errno)
 }
 
-// results returns whether there are any, without asking the kernel.
-func (r *ring) results() bool { return *r.cqHead != atomic.LoadUint32(r.cqTail) }
+// results returns how many there are, without asking the kernel.
+func (r *ring) results() uint32 { return atomic.LoadUint32(r.cqTail) - *r.cqHead }
 
-// take returns the next result, and false if there is none.
-func (r *ring) take() (cqe, bool) {
+// take returns the next result; there must be one.
+func (r *ring) take() cqe {
 	head := *r.cqHead
-	if head == atomic.LoadUint32(r.cqTail) {
-		return cqe{}, false
-	}
 	e := r.cqes[head&r.cqMask]
 	atomic.StoreUint32(r.cqHead, head+1)
-	return e, true
+	return e
 }
 
 // buffer returns the one that a result came in.
@@ -284,7 +295,8 @@ func (r *ring) giveBack(id uint16) {
 	b.addr = uint64(uintptr(unsafe.Pointer(&r.bufData[int(id)*ringBufferSize])))
 	b.len, b.id = ringBufferSize, id
 	r.bufTail++
-	// The tail lies in the first entry, beside that entry's number.
+	// The tail lies in the first entry, beside that entry's number: in one word,
+	// as a little-endian machine has it.
 	first := (*uint32)(unsafe.Pointer(&r.buffers[0].id))
 	atomic.StoreUint32(first, uint32(r.buffers[0].id)|uint32(r.bufTail)<<16)
 }

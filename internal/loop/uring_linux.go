@@ -46,8 +46,8 @@ type held struct {
 
 const (
 	// mostHeld is how much may arrive for a paused connection until the kernel
-	// is asked to keep the rest.
-	mostHeld = 64 << 10
+	// is asked to keep the rest. What it has received by then comes on top.
+	mostHeld = 8 << 10
 	// mostJoined is from where on a write is kept and not joined to the one
 	// before it: whoever looks at Buffered should see that it gets too much.
 	mostJoined = 32 << 10
@@ -97,10 +97,12 @@ func (u *uring) start() error {
 }
 
 func (u *uring) close() {
-	_ = u.ring.enter(0, 0, true) // what connections were given up
+	u.submit() // what connections were given up
 	u.ring.close()
 	closeFD(u.wakeFD)
 }
+
+func (u *uring) submit() { _ = u.ring.enter(0, 0, true) } // an error comes again in the turn's own
 
 func (u *uring) wake() {
 	one := [8]byte{1}
@@ -134,7 +136,7 @@ func (u *uring) turn(patience time.Duration, hold bool) (happened bool, err erro
 		patience = watchAfter
 	}
 	want := uint32(1)
-	if patience == 0 || u.hurry || u.ring.results() {
+	if patience == 0 || u.hurry || u.ring.results() > 0 {
 		want, patience = 0, 0
 	}
 	batch := u.batch
@@ -146,10 +148,12 @@ func (u *uring) turn(patience time.Duration, hold bool) (happened bool, err erro
 	if u.ring.prepared() > 0 {
 		// The kernel has no memory, or no room for results, and takes the rest
 		// when it was relieved of those that there are.
-		u.batch, batch = batch, u.batch
+		u.batch, batch, u.hurry = batch, u.batch, true
 	}
 	for {
-		for e, ok := u.ring.take(); ok; e, ok = u.ring.take() {
+		// What comes meanwhile is the next turn's, or one could go on for ever.
+		for range u.ring.results() {
+			e := u.ring.take()
 			happened = true
 			u.deliver(e)
 		}
@@ -189,7 +193,7 @@ func (u *uring) deliver(e cqe) {
 	case kindSend:
 		u.sent(uint32(e.data&idMask), e.res)
 	case kindListen:
-		u.arrived(e.data)
+		u.arrived(e.data, e.res)
 	case kindWake:
 		var count [8]byte
 		_, _ = unix.Read(u.wakeFD, count[:])
@@ -240,7 +244,7 @@ func (u *uring) receive(c *Conn) {
 	case c.eof || c.lost:
 		return
 	case c.failed != nil && c.receiving:
-		u.cancel(c, kindRecv)
+		u.stopReceiving(c)
 		return
 	case c.failed != nil:
 		c.read()
@@ -264,7 +268,7 @@ func (u *uring) received(c *Conn, e cqe) {
 		return
 	}
 	if e.flags&cqeMore == 0 {
-		c.receiving = false
+		c.receiving, c.stopping = false, false
 	}
 	switch {
 	case e.res > 0 && (c.paused || c.readable):
@@ -272,7 +276,7 @@ func (u *uring) received(c *Conn, e cqe) {
 		h := u.hold(c)
 		h.bytes = append(h.bytes, u.ring.buffer(e)...)
 		if len(h.bytes) > mostHeld && c.receiving {
-			u.cancel(c, kindRecv)
+			u.stopReceiving(c)
 		}
 		return
 	case e.res > 0:
@@ -299,6 +303,14 @@ func (u *uring) received(c *Conn, e cqe) {
 		c.readable = true
 	default:
 		u.receive(c)
+	}
+}
+
+// stopReceiving ends what receive began.
+func (u *uring) stopReceiving(c *Conn) {
+	if !c.stopping {
+		c.stopping = true
+		u.cancel(c, kindRecv)
 	}
 }
 
@@ -362,6 +374,7 @@ func (u *uring) proceed(c *Conn) {
 			h.bytes = nil
 			c.handler.Received(p)
 			if c.closed || c.paused {
+				c.readable = !c.closed // the end may still be held
 				return
 			}
 		}
@@ -464,7 +477,7 @@ func (u *uring) release(c *Conn) {
 		if c.writeEnd {
 			// The end comes after what was written, and before what a close over
 			// unread bytes brings about.
-			_ = u.ring.enter(0, 0, true)
+			u.submit()
 			shutdownWrite(int(c.fd))
 		}
 		u.sends[c.sending-1].conn = nil
@@ -485,6 +498,10 @@ func (u *uring) release(c *Conn) {
 // wait for nothing.
 func (u *uring) open(c *Conn, addr netip.AddrPort) error {
 	fd, err := connectSocket(addr)
+	if outOfDescriptors(err) {
+		u.submit()
+		fd, err = connectSocket(addr)
+	}
 	if err != nil {
 		return err
 	}
@@ -495,11 +512,16 @@ func (u *uring) open(c *Conn, addr netip.AddrPort) error {
 }
 
 func (u *uring) connected(c *Conn, res int32) {
-	if res < 0 || res&(unix.POLLERR|unix.POLLHUP) != 0 {
-		if err := socketError(int(c.fd)); err != nil {
-			c.lose(err)
-			return
-		}
+	err := error(nil)
+	switch {
+	case res < 0:
+		err = syscall.Errno(-res)
+	case res&(unix.POLLERR|unix.POLLHUP) != 0:
+		err = socketError(int(c.fd))
+	}
+	if err != nil {
+		c.lose(err)
+		return
 	}
 	c.connecting = false
 	c.handler.Connected()
@@ -526,12 +548,16 @@ func (u *uring) listen(a *acceptor) error {
 }
 
 // arrived takes connections, and asks again.
-func (u *uring) arrived(data uint64) {
+func (u *uring) arrived(data uint64, res int32) {
 	s := u.slot(data)
 	if s == nil || s.acceptor == nil || s.acceptor.resting {
 		return
 	}
 	a := s.acceptor
+	if res < 0 { // the kernel has no memory to watch with
+		u.loop.rest(a)
+		return
+	}
 	u.loop.accept(a)
 	if s := u.slot(data); s != nil && !a.resting { // the handlers may have ended the Accept
 		_ = u.listen(a)
@@ -543,5 +569,5 @@ func (u *uring) unlisten(a *acceptor) {
 	e := u.ring.next()
 	e.op, e.fd, e.flags = opAsyncCancel, -1, sqeSkipSuccess
 	e.addr = kindListen<<kindShift | u.loop.id(a.slot)&idMask
-	_ = u.ring.enter(0, 0, true) // the descriptor may be closed before the next turn
+	u.submit() // the descriptor may be closed before the next turn
 }

@@ -243,6 +243,25 @@ var endCases = []scenario{
 		s.do(func() { a.on = nil; a.resume(); a.resume() })
 		s.want(a, "received 12", "end")
 	}},
+	{"pause when what was held is received", func(s *stage) {
+		a, b := s.pair()
+		s.do(func() {
+			a.on = func(event string) {
+				if event == "received held" {
+					a.pause()
+				}
+			}
+			a.pause()
+			b.write("held")
+			b.closeWrite()
+		})
+		s.settle()
+		s.do(a.resume)
+		s.want(a, "received held")
+		s.settle()
+		s.do(func() { a.on = nil; a.resume() })
+		s.want(a, "received held", "end")
+	}},
 	{"a closed connection does nothing more", func(s *stage) {
 		a, b := s.pair()
 		s.do(func() {
