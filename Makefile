@@ -13,7 +13,7 @@ check: ## what needs no root, only Go and a C compiler: formatting, vet, staticc
 fuzz: ## ten minutes of each fuzz target
 	tools/fuzz 10m
 
-bench: ## agiproxy beside HAProxy and nginx, one more run for docs/performance.md; thirteen minutes on a machine that does nothing else
+bench: ## agiproxy beside HAProxy and nginx, one more run for docs/performance.md; ten minutes on a machine that does nothing else
 	testbed/bench/run
 
 gobench: ## the Go benchmarks, six times each, for benchstat

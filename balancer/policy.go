@@ -4,7 +4,8 @@ import "fmt"
 
 // A Policy chooses one of the candidates, of which there is at least one; all
 // of them can take a session. Choose is called for several sessions at once and
-// must not block, nor change the candidates. The key tells alike sessions from others; the policies here
+// must not block, nor change the candidates. The key tells alike sessions from
+// others; the policies here
 // don't look at it.
 type Policy interface {
 	Choose(candidates []*Backend, key uint64) *Backend

@@ -37,26 +37,19 @@ func socketError(fd int) error {
 	return nil
 }
 
-// connectSocket opens a socket and begins to connect it.
+// connectSocket opens a socket and begins to connect it. The first bytes are
+// ours.
 func connectSocket(addr netip.AddrPort) (int, error) {
-	fd, err := socketTo(addr)
+	fd, err := openSocket(family(addr))
 	if err != nil {
 		return noFD, err
 	}
+	delayAck(fd)
 	if err := connect(fd, addr); err != nil && err != unix.EINPROGRESS {
 		closeFD(fd)
 		return noFD, err
 	}
 	return fd, nil
-}
-
-// socketTo opens a socket for a connection to addr, whose first bytes are ours.
-func socketTo(addr netip.AddrPort) (int, error) {
-	fd, err := openSocket(family(addr))
-	if err == nil {
-		delayAck(fd)
-	}
-	return fd, err
 }
 
 func family(addr netip.AddrPort) int {
