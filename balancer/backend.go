@@ -210,6 +210,13 @@ func (l *Loan) ServersTurn(owes bool) {
 	l.backend.waiting.Add(1)
 }
 
+// Served says that the backend did what it is there for: evidence that it works.
+func (l *Loan) Served() {}
+
+// Failed says that the attempt, or the session, failed through the backend. It
+// doesn't give the backend back.
+func (l *Loan) Failed() {}
+
 // Done gives the backend back and makes l the zero Loan. It panics for the zero
 // Loan: a loan is given back once.
 func (l *Loan) Done() {

@@ -107,7 +107,7 @@ func mustPanic(t *testing.T, what, message string, f func()) {
 func TestALoanIsGivenBackOnce(t *testing.T) {
 	backends := newBackends(1)
 	b := backends[0]
-	pool := NewPool(RoundRobin{}, backends)
+	pool := NewPool(RoundRobin{}, Options{}, backends)
 	loan := mustPick(t, pool)
 	if loan.Backend() != b || b.Sessions() != 1 || b.Total() != 1 {
 		t.Errorf("loan of %v, %d sessions of %d; want one", loan.Backend(), b.Sessions(), b.Total())
@@ -154,7 +154,7 @@ func TestTheLastPlaceIsNeverTakenByTwo(t *testing.T) {
 func TestTurnsAreCountedOnce(t *testing.T) {
 	backends := newBackends(1)
 	b := backends[0]
-	pool := NewPool(RoundRobin{}, backends)
+	pool := NewPool(RoundRobin{}, Options{}, backends)
 	one, two := mustPick(t, pool), mustPick(t, pool)
 	for _, step := range []struct {
 		do             func()
@@ -181,7 +181,7 @@ func TestProgressing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		backends := newBackends(1)
 		b := backends[0]
-		pool := NewPool(RoundRobin{}, backends)
+		pool := NewPool(RoundRobin{}, Options{}, backends)
 		want := func(want bool, why string) {
 			t.Helper()
 			if got := b.Progressing(); got != want {

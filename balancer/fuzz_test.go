@@ -103,7 +103,7 @@ func FuzzPick(f *testing.F) {
 			backends = append(backends, b)
 			m.backends = append(m.backends, modelBackend{weight: weight, address: true})
 		}
-		pool := NewPool(policy, backends)
+		pool := NewPool(policy, Options{}, backends)
 		var loans []Loan
 		var holds []int // the model's backends, one for each of loans
 		for at, op := range script {

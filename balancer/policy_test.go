@@ -234,7 +234,7 @@ func TestRoundRobinIsFairUnderConcurrentPicks(t *testing.T) {
 
 func TestLeastConnectionsHoldsSessionsByWeight(t *testing.T) {
 	backends := newBackends(3, 2, 1)
-	pool := NewPool(LeastConnections{}, backends)
+	pool := NewPool(LeastConnections{}, Options{}, backends)
 	for n := 1; n <= 60; n++ {
 		mustPick(t, pool)
 		if n%6 != 0 {
@@ -251,7 +251,7 @@ func TestLeastConnectionsHoldsSessionsByWeight(t *testing.T) {
 func TestLeastConnectionsSpreadsAPoolAtRestEvenly(t *testing.T) {
 	for _, weights := range [][]int{{1, 1, 1}, {5, 1, 1}, {2, 3}} {
 		backends := newBackends(weights...)
-		pool := NewPool(LeastConnections{}, backends)
+		pool := NewPool(LeastConnections{}, Options{}, backends)
 		const periods = 40
 		for range periods * sum(weights) {
 			loan := mustPick(t, pool)
@@ -269,7 +269,7 @@ func TestLeastConnectionsTakesTheLeastLoaded(t *testing.T) {
 	for seed := range uint64(100) {
 		rng := rand.New(rand.NewPCG(seed, 4))
 		backends := newBackends(randomWeights(rng)...)
-		pool := NewPool(LeastConnections{}, backends)
+		pool := NewPool(LeastConnections{}, Options{}, backends)
 		var loans []Loan
 		for range 200 {
 			if len(loans) > 0 && rng.IntN(5) < 2 {

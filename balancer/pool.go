@@ -11,6 +11,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"time"
 )
 
 // ErrNoBackend says that no backend of the pool can take the session: each is
@@ -22,12 +23,37 @@ var ErrNoBackend = errors.New("no backend can serve")
 type Pool struct {
 	backends []*Backend
 	policy   Policy
+	opts     Options
 	scratch  sync.Pool // *[]*Backend: candidates of a pick under way
 }
 
+// Options of a pool. The zero value ejects nobody, ignores no verdict, and has
+// no queue.
+type Options struct {
+	Ejection  Ejection
+	Panic     int           // percent of the backends; with fewer usable, those that are not serve as the last resort; 0 means never
+	SlowStart time.Duration // how long a backend that comes back takes to its full weight; 0 means at once
+	Queue     int           // the most sessions that wait for a slot; 0 means that none does
+	Clock     Clock         // nil means the system's
+}
+
+// Ejection says when a backend is taken out for its sessions' sake.
+type Ejection struct {
+	Failures   int           // in a row; 0 means never
+	Time       time.Duration // of the first ejection; the n-th in a row takes n times as long
+	MaxTime    time.Duration // of any
+	MaxPercent int           // of the pool's backends at one time; one may always be
+}
+
+// A Clock tells the time and calls back. Its methods are safe for concurrent use.
+type Clock interface {
+	Now() time.Time
+	AfterFunc(d time.Duration, f func())
+}
+
 // NewPool returns a pool of these backends.
-func NewPool(policy Policy, backends []*Backend) *Pool {
-	p := &Pool{backends: slices.Clone(backends), policy: policy}
+func NewPool(policy Policy, o Options, backends []*Backend) *Pool {
+	p := &Pool{backends: slices.Clone(backends), policy: policy, opts: o}
 	p.scratch.New = func() any {
 		s := make([]*Backend, 0, len(backends))
 		return &s

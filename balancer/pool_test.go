@@ -92,7 +92,7 @@ func TestPickGoesThroughTheRanks(t *testing.T) {
 			t.Run(test.name, func(t *testing.T) {
 				backends := ranked()
 				test.change(backends)
-				got, err := picks(NewPool(policy, backends))
+				got, err := picks(NewPool(policy, Options{}, backends))
 				if got != test.want || !errors.Is(err, ErrNoBackend) {
 					t.Errorf("attempts at %q, then %v; want %q, then ErrNoBackend", got, err, test.want)
 				}
@@ -103,7 +103,7 @@ func TestPickGoesThroughTheRanks(t *testing.T) {
 
 func TestPickSkipsTriedBackends(t *testing.T) {
 	bothPolicies(t, func(t *testing.T, policy Policy) {
-		pool := NewPool(policy, newBackends(100, 1, 1, 1))
+		pool := NewPool(policy, Options{}, newBackends(100, 1, 1, 1))
 		for range 50 {
 			names, err := picks(pool)
 			if sorted := strings.Join(slices.Sorted(strings.SplitSeq(names, "")), ""); sorted != "abcd" || !errors.Is(err, ErrNoBackend) {
@@ -119,7 +119,7 @@ func TestPickSkipsTriedBackends(t *testing.T) {
 }
 
 func TestPickOfAnEmptyPool(t *testing.T) {
-	pool := NewPool(RoundRobin{}, nil)
+	pool := NewPool(RoundRobin{}, Options{}, nil)
 	if loan, err := pool.Pick(nil, 0); !errors.Is(err, ErrNoBackend) || loan.Backend() != nil {
 		t.Errorf("Pick = %v, %v; want ErrNoBackend", loan.Backend(), err)
 	}
@@ -133,7 +133,7 @@ func TestPickKeepsToMaxSessions(t *testing.T) {
 		backends := newBackends(1, 1)
 		backends[0].Configure(10, 1, false)
 		backends[1].Configure(1, 2, false)
-		pool := NewPool(policy, backends)
+		pool := NewPool(policy, Options{}, backends)
 		loans := []Loan{mustPick(t, pool), mustPick(t, pool), mustPick(t, pool)}
 		if !backends[0].Full() || !backends[1].Full() {
 			t.Errorf("Full() = %v, %v after three picks; want both", backends[0].Full(), backends[1].Full())
@@ -171,7 +171,7 @@ func TestConcurrentPicksKeepToMaxSessions(t *testing.T) {
 		for i, b := range backends {
 			b.Configure(b.Weight(), limits[i], false)
 		}
-		pool := NewPool(policy, backends)
+		pool := NewPool(policy, Options{}, backends)
 		holders := make([]atomic.Int64, len(backends))
 		var served, refused atomic.Int64
 		var wg sync.WaitGroup
@@ -228,7 +228,7 @@ func checkAtRest(t *testing.T, backends []*Backend, total int64) {
 func TestConcurrentPicksAreServedWhileSomebodyIsUp(t *testing.T) {
 	bothPolicies(t, func(t *testing.T, policy Policy) {
 		backends := newBackends(1, 2, 3, 4)
-		pool := NewPool(policy, backends)
+		pool := NewPool(policy, Options{}, backends)
 		var stop atomic.Bool
 		var changes sync.WaitGroup
 		changes.Go(func() {
@@ -284,7 +284,7 @@ func TestCanServe(t *testing.T) {
 		backends := newBackends(1, 1)
 		backends[1].SetUp(false)
 		test.change(backends[0])
-		if got := NewPool(RoundRobin{}, backends).CanServe(); got != test.want {
+		if got := NewPool(RoundRobin{}, Options{}, backends).CanServe(); got != test.want {
 			t.Errorf("one is down and one is %s: CanServe() = %v; want %v", test.name, got, test.want)
 		}
 	}
@@ -293,7 +293,7 @@ func TestCanServe(t *testing.T) {
 func TestPoolKeepsItsBackends(t *testing.T) {
 	backends := newBackends(1, 1)
 	want := slices.Clone(backends)
-	pool := NewPool(RoundRobin{}, backends)
+	pool := NewPool(RoundRobin{}, Options{}, backends)
 	backends[0] = nil
 	if got := pool.Backends(); !slices.Equal(got, want) {
 		t.Errorf("Backends() = %v; want those that the pool was made of, in their order", got)
@@ -303,7 +303,7 @@ func TestPoolKeepsItsBackends(t *testing.T) {
 func TestPickAllocatesNothing(t *testing.T) {
 	bothPolicies(t, func(t *testing.T, policy Policy) {
 		backends := newBackends(3, 2, 1)
-		pool := NewPool(policy, backends)
+		pool := NewPool(policy, Options{}, backends)
 		tried := backends[:1]
 		if n := testing.AllocsPerRun(1000, func() {
 			loan, err := pool.Pick(tried, 0)
@@ -340,14 +340,14 @@ func BenchmarkPick(b *testing.B) {
 				loan.Done()
 			}
 			b.Run(fmt.Sprintf("%s/%d", policy, n), func(b *testing.B) {
-				pool := NewPool(p, newBackends(weights...))
+				pool := NewPool(p, Options{}, newBackends(weights...))
 				b.ReportAllocs()
 				for b.Loop() {
 					pick(b, pool)
 				}
 			})
 			b.Run(fmt.Sprintf("%s/%d/parallel", policy, n), func(b *testing.B) {
-				pool := NewPool(p, newBackends(weights...))
+				pool := NewPool(p, Options{}, newBackends(weights...))
 				b.ReportAllocs()
 				b.RunParallel(func(pb *testing.PB) {
 					for pb.Next() {

@@ -179,7 +179,7 @@ func (p *player) start(names []string) {
 	if err != nil {
 		p.fatalf("%v", err)
 	}
-	pool := NewPool("ivr", p.opts, balancer.NewPool(inOrder{}, backends))
+	pool := NewPool("ivr", p.opts, balancer.NewPool(inOrder{}, balancer.Options{}, backends))
 	p.server.Swap(&Table{Pools: []*Pool{pool}, Routes: []Route{route}})
 	p.worker = p.server.NewWorker(simHost{p.net})
 	l := NewListener(":4577", ListenerOptions{

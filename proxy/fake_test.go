@@ -72,7 +72,7 @@ func newStage(o Options, lo ListenerOptions) *stage {
 	b := balancer.NewBackend("ivr1", "10.0.0.1:4573")
 	b.SetAddr(netip.MustParseAddrPort("10.0.0.1:4573"))
 	pool := NewPool("ivr", PoolOptions{ConnectTimeout: time.Second, DispatchTimeout: 20 * time.Second, Attempts: 3, HangupTimeout: time.Minute},
-		balancer.NewPool(balancer.RoundRobin{}, []*balancer.Backend{b}))
+		balancer.NewPool(balancer.RoundRobin{}, balancer.Options{}, []*balancer.Backend{b}))
 	s.server.Swap(&Table{Pools: []*Pool{pool}, Routes: []Route{{Pool: "ivr"}}})
 	s.worker = s.server.NewWorker(&s.host)
 	return s

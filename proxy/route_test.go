@@ -200,7 +200,7 @@ func TestFirstRouteDecides(t *testing.T) {
 		return r
 	}
 	pool := func(name string) *Pool {
-		return NewPool(name, PoolOptions{}, balancer.NewPool(balancer.RoundRobin{}, nil))
+		return NewPool(name, PoolOptions{}, balancer.NewPool(balancer.RoundRobin{}, balancer.Options{}, nil))
 	}
 	table := &Table{
 		Pools:  []*Pool{pool("ivr"), pool("billing"), pool("night")},

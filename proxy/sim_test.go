@@ -64,7 +64,7 @@ func newSimulation(t *testing.T, seed uint64) *simulation {
 		b.Configure(1+rng.IntN(3), rng.IntN(2)*(3+rng.IntN(20)), rng.IntN(5) == 0)
 		backends = append(backends, b)
 	}
-	sm.pool = balancer.NewPool(policy, backends)
+	sm.pool = balancer.NewPool(policy, balancer.Options{}, backends)
 	sm.server = NewServer(Options{Ended: sm.ended})
 	opts := PoolOptions{
 		ConnectTimeout: 200 * time.Millisecond, DispatchTimeout: 5 * time.Second, Attempts: 1 + rng.IntN(4),

@@ -112,7 +112,7 @@ func (v *version) table() *proxy.Table {
 	}
 	t := &proxy.Table{Routes: v.routes}
 	for _, p := range v.pools {
-		t.Pools = append(t.Pools, proxy.NewPool(p.config.Name, poolOptions(&p.config), balancer.NewPool(p.policy, p.backends)))
+		t.Pools = append(t.Pools, proxy.NewPool(p.config.Name, poolOptions(&p.config), balancer.NewPool(p.policy, balancer.Options{}, p.backends)))
 	}
 	return t
 }
