@@ -37,6 +37,8 @@ type Dialogue struct {
 	last     byte     // how it ends so far, carriage returns apart
 	hungUp   bool
 	asked    bool // the script itself asked for the end
+	refused  bool // the last reply was result=-1
+	inMid    bool // the caller left while a command ran
 	commands uint32
 }
 
@@ -65,6 +67,10 @@ func (d *Dialogue) HungUp() bool { return d.hungUp }
 // that tells of no caller who left.
 func (d *Dialogue) HangupAsked() bool { return d.asked }
 
+// HungUpInCommand reports whether the caller left while a command ran: then
+// Asterisk says HANGUP before its reply, or right after a reply of -1.
+func (d *Dialogue) HungUpInCommand() bool { return d.inMid }
+
 // Commands returns how many commands the backend has sent.
 func (d *Dialogue) Commands() int { return int(d.commands) }
 
@@ -82,23 +88,42 @@ func (d *Dialogue) MidReply() bool { return d.prefixN > 0 || d.reply != between 
 // feed, and returns the command in it. The line failure is none: it is the last
 // that Asterisk reads, and gets no reply.
 func (d *Dialogue) Command(line []byte) Command {
-	if d.n == 1 && d.pending[0].unansweredWhenInterrupted() {
-		d.n = 0
-	}
-	c := ParseCommand(line)
 	failed := IsFailure(line)
+	c := ParseCommand(line)
 	if (failed || c == hangup) && !d.hungUp {
 		d.asked = true
 	}
 	if failed {
+		d.interrupt()
 		return Other
 	}
 	d.commands++
+	d.expect(c)
+	return c
+}
+
+// Own is shown a line that whoever stands in between says to Asterisk itself. It
+// is followed as Command follows one, but is none of the backend's.
+func (d *Dialogue) Own(line []byte) { d.expect(ParseCommand(line)) }
+
+// Settled says that nothing is under way any more, whatever was: the last answer
+// has been seen.
+func (d *Dialogue) Settled() { d.n, d.reply = 0, between }
+
+// expect notes that a command waits for its reply.
+func (d *Dialogue) expect(c Command) {
+	d.interrupt()
 	if d.n < maxPending {
 		d.pending[d.n] = c
 	}
 	d.n++
-	return c
+}
+
+// interrupt notes that a line arrives at Asterisk.
+func (d *Dialogue) interrupt() {
+	if d.n == 1 && d.pending[0].unansweredWhenInterrupted() {
+		d.n = 0
+	}
 }
 
 // IsFailure reports whether Asterisk ends the session with AGISTATUS=FAILURE at
@@ -153,6 +178,7 @@ func (d *Dialogue) endLine() bool {
 		}
 	case between:
 		if string(trimEOL(line)) == "HANGUP" {
+			d.inMid = d.inMid || !d.hungUp && (d.n > 0 || d.refused)
 			d.hungUp = true
 			return false
 		}
@@ -168,6 +194,7 @@ func (d *Dialogue) endLine() bool {
 			return false
 		}
 	}
+	d.refused = d.reply == between && bytes.HasPrefix(line, []byte("200 result=-1"))
 	d.reply = between
 	if d.n > 0 {
 		d.n--

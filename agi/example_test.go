@@ -46,7 +46,7 @@ func ExampleHeader_AppendReplay() {
 		fmt.Println(err)
 		return
 	}
-	fmt.Printf("%q\n", h.AppendReplay(nil, 2))
+	fmt.Printf("%q\n", h.AppendReplay(nil, 2, false))
 	// Output: "agi_network: yes\nagi_request: agi://pbx\nagi_attempt: 2\n\n"
 }
 

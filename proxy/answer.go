@@ -1,6 +1,10 @@
 package proxy
 
-import "time"
+import (
+	"time"
+
+	"agiproxy/agi"
+)
 
 const (
 	// answerTimeout is how long Asterisk gets to set a variable.
@@ -10,11 +14,94 @@ const (
 	lingerTimeout = 5 * time.Second
 )
 
-// answer sets AGIPROXYSTATUS. No command is under way.
+// A speech is what agiproxy itself says to Asterisk.
+type speech struct {
+	rest    []string       // lines to say, each after the reply to the one before
+	then    func(*Session) // what comes after the last reply
+	status  string         // for AGIPROXYSTATUS
+	marker  string         // the word that tells agiproxy's own reply from those before it, see settle
+	nudge   bool           // several commands are in flight, see settle
+	refused bool           // a reply that was dropped says that the caller may have left
+	music   bool           // music on hold plays
+	lines   agi.Lines
+}
+
+// say has agiproxy say lines, each after the reply to the one before, and then
+// go on. What it says already is answered first.
+func (s *Session) say(then func(*Session), lines ...string) {
+	s.speech.rest, s.speech.then = lines, then
+	if s.dialogue.Turn() == agi.BackendsTurn && !s.dialogue.MidReply() {
+		s.sayNext()
+	}
+}
+
+// sayNext says the next line. Asterisk's turn has no limit: EXEC Playback takes
+// as long as the prompt.
+func (s *Session) sayNext() {
+	if len(s.speech.rest) == 0 {
+		s.speech.then(s)
+		return
+	}
+	line := []byte(s.speech.rest[0] + "\n")
+	s.speech.rest = s.speech.rest[1:]
+	s.dialogue.Own(line)
+	s.front.Write(line)
+}
+
+// hear takes what Asterisk sends while agiproxy speaks.
+func (s *Session) hear(p []byte) {
+	s.dialogue.Replies(p)
+	switch {
+	case s.dialogue.HungUp() && s.state == queued:
+		s.leave()
+	case s.dialogue.HungUp():
+		s.closeFront() // nobody is left to tell
+	case s.dialogue.Turn() == agi.BackendsTurn && !s.dialogue.MidReply():
+		s.sayNext()
+	}
+}
+
+// fail ends a session that nobody can serve, so that the dialplan sees
+// AGISTATUS=FAILURE and the status in AGIPROXYSTATUS.
+func (s *Session) fail(status string, outcome Outcome, err error) {
+	s.dropBackend()
+	s.conclude(outcome, err)
+	s.undispatch()
+	if s.dialogue.HungUp() || s.gone {
+		s.closeFront()
+		return
+	}
+	s.speech = &speech{status: status, music: s.speech != nil && s.speech.music}
+	if s.dialogue.Turn() == agi.AsterisksTurn || s.dialogue.MidReply() {
+		s.settle((*Session).answer)
+	} else {
+		s.answer()
+	}
+}
+
+// answer gives a session that nothing could serve its fallback. No command is
+// under way.
 func (s *Session) answer() {
 	s.state = answering
-	s.front.Write([]byte("SET VARIABLE AGIPROXYSTATUS " + s.own.status + "\n"))
+	s.front.SetTimer(0)
+	var lines []string
+	if s.speech.music {
+		lines = append(lines, musicOff)
+	}
+	if s.outcome == NoBackend {
+		lines = append(lines, s.pool.opts.Fallback...)
+	}
+	s.say((*Session).tellStatus, lines...)
+}
+
+// tellStatus sets AGIPROXYSTATUS, and ends the session.
+func (s *Session) tellStatus() {
+	then := (*Session).sayFailure
+	if s.outcome == NoBackend && s.pool.opts.FallbackCompletes {
+		then = (*Session).closeFront
+	}
 	s.front.SetTimer(s.after(answerTimeout))
+	s.say(then, "SET VARIABLE AGIPROXYSTATUS "+s.speech.status)
 }
 
 // FailureLine makes Asterisk set AGISTATUS to FAILURE. A connection that is closed

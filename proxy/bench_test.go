@@ -29,8 +29,8 @@ func TestRelayKeepsNoHeader(t *testing.T) {
 	s := newStage(Options{}, limits())
 	s.establish(plainHeader)
 	x := s.worker.sessions.first
-	if x.state != relaying || x.dispatching != nil || x.partial != nil || x.own != nil {
-		t.Errorf("state %v, dispatching %v, partial %d, own %v; want nothing kept", x.state, x.dispatching != nil, len(x.partial), x.own != nil)
+	if x.state != relaying || x.dispatching != nil || x.partial != nil || x.speech != nil {
+		t.Errorf("state %v, dispatching %v, partial %d, own %v; want nothing kept", x.state, x.dispatching != nil, len(x.partial), x.speech != nil)
 	}
 	s.finish()
 }

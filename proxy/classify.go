@@ -19,7 +19,8 @@ const (
 	attemptClosed
 	attemptSilent
 	attemptLost
-	attemptLocal // this side has no means; the backend isn't to blame
+	attemptOutrun // another backend, tried because this one was slow or beside it, was connected first
+	attemptLocal  // this side has no means; the backend isn't to blame
 	attemptError
 )
 
@@ -30,8 +31,19 @@ const numResults = int(attemptError) + 1
 func (r result) String() string {
 	return [numResults]string{
 		"served", "completed", "abandoned", "refused", "timeout", "unreachable",
-		"reset", "closed", "silent", "lost", "local", "error",
+		"reset", "closed", "silent", "lost", "outrun", "local", "error",
 	}[r]
+}
+
+// speaksAgainst reports whether an attempt with that result is evidence that its
+// backend doesn't work. A replay after a close or a silence shows that this
+// pool's scripts always speak.
+func (r result) speaksAgainst() bool {
+	switch r {
+	case attemptRefused, attemptTimeout, attemptUnreachable, attemptReset, attemptClosed, attemptSilent:
+		return true
+	}
+	return false
 }
 
 // connectResult returns the result of a connect that failed.
@@ -54,8 +66,11 @@ func connectResult(err error) result {
 			return c.result
 		}
 	}
-	if errors.Is(err, errDeclaredDown) {
+	switch {
+	case errors.Is(err, errDeclaredDown):
 		return attemptLost
+	case errors.Is(err, errConnectLate):
+		return attemptTimeout
 	}
 	return attemptError
 }

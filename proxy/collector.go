@@ -17,6 +17,8 @@ type collector struct {
 	up, state, active                  *prometheus.Desc
 	sessions, duration, dispatch       *prometheus.Desc
 	attempts, commands, command, think *prometheus.Desc
+	queue, queued, replays, resumed    *prometheus.Desc
+	cutShort, first, ejections         *prometheus.Desc
 	bytes, rejected                    *prometheus.Desc
 }
 
@@ -40,7 +42,16 @@ func (s *Server) Collector() prometheus.Collector {
 		commands: desc("agiproxy_commands_total", "AGI commands that backends sent.", "pool", "command"),
 		command:  desc("agiproxy_command_duration_seconds", "Time that Asterisk took to answer a command.", "pool", "command"),
 		think:    desc("agiproxy_think_duration_seconds", "Time that a backend took to send its next command.", "pool", "backend"),
-		bytes:    desc("agiproxy_relay_bytes_total", "Bytes passed on, headers included.", "direction"),
+		queue:    desc("agiproxy_queue_length", "Sessions that wait for a slot.", "pool"),
+		queued:   desc("agiproxy_queue_duration_seconds", "Time that sessions waited for a slot, those in vain included.", "pool"),
+		replays:  desc("agiproxy_replays_total", "Headers sent to another backend after one that failed before its first command.", "pool"),
+		resumed: desc("agiproxy_resumed_sessions_total",
+			"Times that another backend went on with a call whose backend was lost in mid-session.", "pool"),
+		cutShort: desc("agiproxy_hangups_in_command_total", "Callers who left while Asterisk ran a command.", "pool"),
+		first: desc("agiproxy_first_command_duration_seconds",
+			"Time from the header's being sent to the backend's first command.", "pool", "backend"),
+		ejections: desc("agiproxy_backend_ejections_total", "Times that the backend was ejected for failed sessions.", "pool", "backend"),
+		bytes:     desc("agiproxy_relay_bytes_total", "Bytes passed on, headers included.", "direction"),
 		rejected: desc("agiproxy_rejected_connections_total",
 			"Connections that did not become a session with a valid header, by reason.", "listener", "reason"),
 	}
@@ -51,6 +62,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.up, c.state, c.active, c.sessions, c.duration, c.dispatch,
 		c.attempts, c.commands, c.command, c.think, c.bytes, c.rejected,
+		c.queue, c.queued, c.replays, c.resumed, c.cutShort, c.first, c.ejections,
 	} {
 		ch <- d
 	}
@@ -73,7 +85,9 @@ func (c *collector) collectStates(ch chan<- prometheus.Metric) {
 		sessions[[2]string{r.pool, r.backend.Name()}] += r.backend.Sessions()
 	}
 	for _, p := range c.server.Table().Pools {
+		gauge(c.queue, float64(p.backends.Waiting()), p.name)
 		for _, b := range p.backends.Backends() {
+			ch <- prometheus.MustNewConstMetric(c.ejections, prometheus.CounterValue, float64(b.Ejections()), p.name, b.Name())
 			is := b.State()
 			gauge(c.up, number(is == balancer.Up || is == balancer.Busy), p.name, b.Name())
 			for st := range balancer.State(balancer.NumStates) {
@@ -121,6 +135,10 @@ func (c *collector) collectCounts(ch chan<- prometheus.Metric) {
 			continue // nothing is dispatched without a pool
 		}
 		times(c.dispatch, &p.dispatch, name)
+		times(c.queued, &p.queued, name)
+		count(c.replays, p.replays, name)
+		count(c.resumed, p.resumed, name)
+		count(c.cutShort, p.cutShort, name)
 		for cmd, n := range p.commands {
 			if n != nil {
 				count(c.commands, n.sent, name, agi.Command(cmd).String())
@@ -128,6 +146,7 @@ func (c *collector) collectCounts(ch chan<- prometheus.Metric) {
 			}
 		}
 		for backend, b := range p.backends {
+			times(c.first, &b.first, name, backend)
 			times(c.think, &b.think, name, backend)
 			for r, n := range b.attempts {
 				if n > 0 {

@@ -22,6 +22,10 @@ type poolCounts struct {
 	ended    [NumOutcomes]uint64
 	duration histogram
 	dispatch histogram
+	queued   histogram                       // how long sessions waited for a slot, in vain too
+	replays  uint64                          // headers sent to another backend than the first
+	resumed  uint64                          // sessions that another backend went on with in mid-call, each time
+	cutShort uint64                          // callers who left while a command ran
 	commands [agi.NumCommands]*commandCounts // nil until the command is first seen
 	backends map[string]*backendCounts
 }
@@ -35,6 +39,7 @@ type backendCounts struct {
 	pool     *poolCounts
 	name     string
 	attempts [numResults]uint64
+	first    histogram // from the header's being sent to the first command
 	think    histogram
 }
 
@@ -43,6 +48,7 @@ var (
 	durationBounds = seconds(.1, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 	dispatchBounds = seconds(.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 20)
 	commandBounds  = seconds(.001, .0025, .01, .05, .1, .5, 1, 5, 10, 30, 60, 300, 1800)
+	queueBounds    = seconds(.01, .05, .1, .5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
 	thinkBounds    = seconds(.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10)
 )
 
@@ -63,7 +69,7 @@ func (c *counts) pool(name string) *poolCounts {
 	p := c.pools[name]
 	if p == nil {
 		p = &poolCounts{
-			duration: newHistogram(durationBounds), dispatch: newHistogram(dispatchBounds),
+			duration: newHistogram(durationBounds), dispatch: newHistogram(dispatchBounds), queued: newHistogram(queueBounds),
 			backends: make(map[string]*backendCounts),
 		}
 		c.pools[name] = p
@@ -75,7 +81,7 @@ func (c *counts) pool(name string) *poolCounts {
 func (p *poolCounts) backend(name string) *backendCounts {
 	b := p.backends[name]
 	if b == nil {
-		b = &backendCounts{pool: p, name: name, think: newHistogram(thinkBounds)}
+		b = &backendCounts{pool: p, name: name, first: newHistogram(dispatchBounds), think: newHistogram(thinkBounds)}
 		p.backends[name] = b
 	}
 	return b
@@ -117,6 +123,10 @@ func (p *poolCounts) add(other *poolCounts) {
 	}
 	p.duration.add(&other.duration)
 	p.dispatch.add(&other.dispatch)
+	p.queued.add(&other.queued)
+	p.replays += other.replays
+	p.resumed += other.resumed
+	p.cutShort += other.cutShort
 	for c, n := range other.commands {
 		if n != nil {
 			sum := p.command(agi.Command(c))
@@ -129,6 +139,7 @@ func (p *poolCounts) add(other *poolCounts) {
 		for r, n := range b.attempts {
 			sum.attempts[r] += n
 		}
+		sum.first.add(&b.first)
 		sum.think.add(&b.think)
 	}
 }

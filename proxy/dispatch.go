@@ -3,8 +3,11 @@ package proxy
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 	"time"
+
+	"agiproxy/balancer"
 )
 
 var (
@@ -33,7 +36,15 @@ const proofLimit = 3 * time.Second
 // header: then the rest of it, and each of its values has at most 4 KiB.
 const mostEarly = 64 << 10
 
-// dispatch makes the next attempt, or tells Asterisk that there is none.
+// try notes that a backend was tried: the session won't get it again.
+func (d *dispatching) try(b *balancer.Backend) {
+	if !slices.Contains(d.tried, b) {
+		d.tried = append(d.tried, b)
+	}
+}
+
+// dispatch makes the next attempt, waits for a slot, or tells Asterisk that
+// there is none.
 func (s *Session) dispatch() {
 	if s.hungUp() {
 		s.leave()
@@ -43,27 +54,53 @@ func (s *Session) dispatch() {
 		s.noBackend(errNoAttempt)
 		return
 	}
-	loan, err := s.pool.backends.Pick(s.dispatching.tried, 0)
+	loan, err := s.pool.backends.Pick(s.dispatching.tried, s.dispatching.key)
 	if err != nil {
-		s.noBackend(err)
+		s.enqueue(err)
 		return
 	}
+	s.take(loan)
+	s.connect()
+}
+
+// take makes the backend the session's own: another attempt.
+func (s *Session) take(l balancer.Loan) {
 	s.attempts++
-	b := loan.Backend()
-	s.loan, s.counts = loan, s.worker.counts.pool(s.pool.name).backend(b.Name())
+	s.loan, s.counts = l, s.worker.counts.pool(s.pool.name).backend(l.Backend().Name())
+}
+
+// connect begins the attempt.
+func (s *Session) connect() {
 	s.state = connecting
-	s.back = s.worker.host.Connect(b.Addr(), (*backSide)(s))
-	s.armAttempt(s.pool.opts.ConnectTimeout)
+	d := s.dispatching
+	d.connectBy = earlier(s.after(s.pool.opts.ConnectTimeout), d.until)
+	d.hedgeAt = s.after(s.pool.opts.HedgeDelay)
+	s.back = s.worker.host.Connect(s.loan.Backend().Addr(), (*backSide)(s))
+	s.armConnect()
+}
+
+// armConnect sets the timer for what comes first while connections are made.
+func (s *Session) armConnect() {
+	d := s.dispatching
+	at := earlier(d.connectBy, d.hedgeAt)
+	if d.hedge != nil {
+		at = earlier(at, d.hedge.connectBy)
+	}
+	s.front.SetTimer(at)
+}
+
+// earlier returns the earlier of two times, 0 being never.
+func earlier(a, b time.Duration) time.Duration {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
 }
 
 // armAttempt sets the timer for a step of the attempt that began just now, with
 // the dispatch as a whole as its bound.
 func (s *Session) armAttempt(d time.Duration) {
-	at := s.after(d)
-	if until := s.dispatching.until; until != 0 && (at == 0 || at > until) {
-		at = until
-	}
-	s.front.SetTimer(at)
+	s.front.SetTimer(earlier(s.after(d), s.dispatching.until))
 }
 
 // sendHeader sends the header, and what has followed it, in one write: to the
@@ -73,8 +110,12 @@ func (s *Session) sendHeader() {
 	d := s.dispatching
 	header := d.header.Bytes()
 	if s.attempts > 1 {
-		header = d.header.AppendReplay(nil, int(s.attempts))
+		header = d.header.AppendReplay(nil, int(s.attempts), s.resumed)
 	}
+	if s.sent && !s.resumed {
+		s.counts.pool.replays++
+	}
+	s.sent = true
 	if len(d.early) > 0 {
 		header = append(header[:len(header):len(header)], d.early...)
 	}
@@ -108,14 +149,14 @@ func (s *Session) keepEarly(p []byte) {
 	}
 	switch {
 	case left || !s.dialogue.HungUp():
-	case s.state == connecting:
+	case s.state != awaiting:
 		s.leave()
 	case !s.unproved:
 		s.front.SetTimer(s.after(s.pool.opts.HangupTimeout))
 	}
 }
 
-// leave ends a dispatch whose caller has left before any backend had the header.
+// leave ends a dispatch whose caller has left and whom no backend serves.
 func (s *Session) leave() {
 	s.dropAttempt(attemptAbandoned)
 	s.conclude(Hangup, nil)
@@ -125,25 +166,37 @@ func (s *Session) leave() {
 // connectFailed is told that the backend could not be connected to.
 func (s *Session) connectFailed(err error) {
 	r := connectResult(err)
-	if r == attemptLocal {
+	switch {
+	case r == attemptLocal:
 		s.dropAttempt(r)
 		s.reason = err
 		s.noBackend(errNoMeans) // nor would there be for another backend
-		return
+	case s.dispatching.hedge != nil:
+		s.giveUp(r, err)
+		s.promoteHedge()
+		s.armConnect()
+	default:
+		s.attemptFailed(r, err)
 	}
-	s.attemptFailed(r, err)
 }
 
-// attemptFailed gives the attempt up, counted by its result, and goes on to
-// another backend, if there is time.
-func (s *Session) attemptFailed(r result, err error) {
-	d := s.dispatching
-	d.tried = append(d.tried, s.loan.Backend())
+// giveUp gives the attempt up, counted by its result.
+func (s *Session) giveUp(r result, err error) {
+	s.dispatching.try(s.loan.Backend())
+	if r.speaksAgainst() {
+		s.loan.Failed()
+	}
 	s.dropAttempt(r)
 	s.reason = err
 	s.unproved = false
 	s.partial = nil
-	if d.until != 0 && s.now() >= d.until {
+}
+
+// attemptFailed gives the attempt up and goes on to another backend, if there is
+// time.
+func (s *Session) attemptFailed(r result, err error) {
+	s.giveUp(r, err)
+	if s.past(s.dispatching.until) {
 		s.noBackend(errDispatchLate)
 		return
 	}
@@ -237,12 +290,18 @@ func (s *Session) commandLate() {
 }
 
 // noBackend tells Asterisk that nothing can serve.
-func (s *Session) noBackend(err error) {
+func (s *Session) noBackend(err error) { s.unserved("NOBACKEND", err) }
+
+// unserved ends a session for which there is no backend, or none any more.
+func (s *Session) unserved(status string, err error) {
 	if s.reason != nil {
 		err = fmt.Errorf("%w, the last attempt: %w", err, s.reason)
 	}
-	s.undispatch()
-	s.fail("NOBACKEND", NoBackend, err)
+	outcome := NoBackend
+	if s.resumed {
+		status, outcome = "BACKENDLOST", Lost
+	}
+	s.fail(status, outcome, err)
 }
 
 // dropAttempt gives the attempt's backend back, counted by its result.

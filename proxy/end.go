@@ -76,6 +76,7 @@ func (s *Session) conclude(o Outcome, err error) {
 func (s *Session) completed() {
 	if s.state == awaiting {
 		s.counts.attempts[attemptCompleted]++
+		s.loan.Served()
 	}
 	outcome := Completed
 	if s.hungUp() {
@@ -118,7 +119,7 @@ func (s *Session) closeFront() {
 	s.partial = nil
 	s.front.CloseWrite()
 	linger := lingerTimeout
-	if s.dialogue.Turn() == agi.AsterisksTurn && s.own == nil {
+	if s.dialogue.Turn() == agi.AsterisksTurn && s.speech == nil {
 		linger = 0 // a command runs, and ends in its own time
 	}
 	s.front.SetTimer(s.after(linger))
@@ -139,11 +140,17 @@ func (s *Session) stop() {
 	switch s.state {
 	case reading:
 		s.refuse(Shutdown, errShutdown)
-	case connecting, awaiting:
+	case queued, connecting, awaiting:
 		s.dropAttempt(attemptAbandoned)
 		s.fail("SHUTDOWN", Shutdown, errShutdown)
 	case relaying:
 		s.fail("SHUTDOWN", Shutdown, errShutdown)
+	case settling:
+		if s.outcome == undecided { // the call was to be resumed
+			s.undispatch()
+			s.conclude(Shutdown, errShutdown)
+			s.speech.status, s.speech.then = "SHUTDOWN", (*Session).answer
+		}
 	}
 }
 

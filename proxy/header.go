@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"agiproxy/agi"
+	"agiproxy/balancer"
 )
 
 var (
@@ -37,6 +38,9 @@ func (s *Session) readHeader(p []byte) {
 		return
 	}
 	d.until = s.after(s.pool.opts.DispatchTimeout)
+	if field := s.pool.opts.HashField; field != "" {
+		d.key = balancer.Key(value(&d.header, field))
+	}
 	if n < len(p) {
 		d.early = bytes.Clone(p[n:])
 		s.dialogue.Replies(d.early)

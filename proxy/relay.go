@@ -75,13 +75,23 @@ func (s *Session) toFront(lines []byte) {
 }
 
 // firstCommand ends the dispatch: from here on there is no other backend for
-// this session.
+// this session, unless it may be resumed.
 func (s *Session) firstCommand() {
 	s.state = relaying
+	s.loan.Served()
+	now := s.now()
 	s.counts.attempts[attemptServed]++
-	s.dispatchTook = s.now() - s.start
-	s.counts.pool.dispatch.observe(s.dispatchTook)
-	s.undispatch()
+	s.counts.first.observe(now - s.turnSince)
+	if s.resumed {
+		s.counts.pool.resumed++
+	}
+	if s.dispatchTook == 0 {
+		s.dispatchTook = now - s.start
+		s.counts.pool.dispatch.observe(s.dispatchTook)
+	}
+	if s.pool.opts.OnLoss != LossResume {
+		s.undispatch()
+	}
 	s.reason = nil
 }
 
@@ -119,6 +129,9 @@ func (s *Session) relayReplies(p []byte) {
 		// More is on its way: the rest of the reply, or HANGUP after the reply
 		// to a command that the caller's leaving ended.
 		s.front.QuickAck()
+	}
+	if !left && s.dialogue.HungUpInCommand() {
+		s.counts.pool.cutShort++
 	}
 	if s.dialogue.Turn() == agi.BackendsTurn && (before == agi.AsterisksTurn || s.dialogue.HungUp() != left) {
 		s.loan.ServersTurn(true)

@@ -92,22 +92,22 @@ func compile(pattern string, anyCase bool) (*regexp.Regexp, error) {
 	return regexp.Compile(b.String())
 }
 
-// value returns what the condition looks at.
-func (c *condition) value(h *agi.Header) []byte {
-	switch c.field {
+// value returns what a header has in a field, see [Match].
+func value(h *agi.Header, field string) []byte {
+	switch field {
 	case "script":
 		return h.Script()
 	case "host":
 		return h.Host()
 	}
-	return h.Field(c.field)
+	return h.Field(field)
 }
 
 // Miss returns why the route doesn't take a session with that header, and ""
 // if it does.
 func (r *Route) Miss(h *agi.Header) string {
 	for _, c := range r.conditions {
-		if v := c.value(h); !c.match.Match(v) {
+		if v := value(h, c.field); !c.match.Match(v) {
 			return fmt.Sprintf("%s is %q, not %s", c.field, v, c.pattern)
 		}
 	}
@@ -117,7 +117,7 @@ func (r *Route) Miss(h *agi.Header) string {
 // takes reports whether the route takes a session with that header.
 func (r *Route) takes(h *agi.Header) bool {
 	for i := range r.conditions {
-		if c := &r.conditions[i]; !c.match.Match(c.value(h)) {
+		if c := &r.conditions[i]; !c.match.Match(value(h, c.field)) {
 			return false
 		}
 	}

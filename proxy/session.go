@@ -8,28 +8,32 @@ import (
 )
 
 // state is what a session is doing. It only ever moves down this list, but for
-// a replay, which leads back to connecting.
+// a replay and a resumed call, which lead back to connecting, or to queued.
 //
 //	state       Asterisk sends       the backend sends    Asterisk closes  the backend closes        time runs out
 //	reading     header → connecting  -                    end              -                         failure
+//	queued      is kept for later    -                    end              -                         answering
 //	connecting  is kept for later    -                    end              another, or answering     another, or answering
 //	awaiting    is passed on         command → relaying   closing          another, answering, done  another, or answering
 //	relaying    is passed on         is passed on         closing          done, or settling         settling
-//	settling    is dropped           -                    end              -                         answering
+//	settling    is dropped           -                    end              -                         answering, or another
 //	answering   reply → closing      -                    end              -                         closing
 //	closing     is passed on         is passed on         end              end                       end
 //
 // "Done" is a session that its backend has completed: closing, until Asterisk
-// has closed as well.
+// has closed as well. A slot that gets free leads from queued to connecting, the
+// last reply to a lost backend from settling to answering or, where the call is
+// resumed, to another backend.
 type state uint8
 
 const (
 	reading    state = iota // Asterisk's header, until its empty line
+	queued                  // every usable backend is full
 	connecting              // an attempt: the connection is not there yet
 	awaiting                // the header is sent, no command has come
 	relaying                // the dialogue runs
 	settling                // a backend is lost; the replies to its commands are awaited and dropped
-	answering               // agiproxy speaks for itself: the variable, then failure
+	answering               // agiproxy speaks for itself: fallback, the variable, then failure
 	closing                 // one side is done; the other's last words go through
 	ended
 )
@@ -49,7 +53,7 @@ type Session struct {
 
 	dispatching *dispatching // nil once no attempt can need it, see undispatch
 	partial     []byte       // the backend's line under way
-	own         *ownDialogue
+	speech      *speech      // nil before agiproxy has something to say
 	dialogue    agi.Dialogue
 
 	start        time.Duration // of the host's clock, as all of these
@@ -66,15 +70,26 @@ type Session struct {
 	unproved bool // the backend has closed before its TCP said whether it read the header
 	gone     bool // Asterisk has closed
 	admitted bool // it counts against the listener's max_sessions
+	resumed  bool // a backend was lost in mid-call
+	sent     bool // some backend was sent the header
 }
 
-// dispatching is what a session keeps until the first command, after which no
-// other backend can serve it.
+// dispatching is what a session keeps for as long as another backend could
+// serve it: until the first command, or to its end where calls are resumed.
 type dispatching struct {
 	header agi.Header
 	early  []byte              // what followed the header
 	tried  []*balancer.Backend // by the attempts before this one
-	until  time.Duration       // of the host's clock; 0 means no limit
+	until  time.Duration       // of the host's clock, as all times here; 0 means no limit
+	key    uint64              // for the balancing policy
+
+	connectBy time.Duration // when the attempt's connect has taken too long
+	hedgeAt   time.Duration // when another backend is tried beside it; 0 means never
+	hedge     *hedge        // that one, while both connect
+
+	waiter      *balancer.Waiter // nil unless the session waits for a slot
+	queuedSince time.Duration
+	queuedUntil time.Duration // 0 before the session has waited
 }
 
 // What a worker keeps of dispatches that are over, for those to come. Most
@@ -100,6 +115,10 @@ func (w *Worker) dispatching(maxHeader int) *dispatching {
 // to it: a connection keeps a copy of what it is given to write.
 func (s *Session) undispatch() {
 	d, w := s.dispatching, s.worker
+	if d != nil {
+		s.unqueue()
+		s.dropHedge()
+	}
 	s.dispatching = nil
 	if d != nil && len(w.spare) < mostSpare && cap(d.header.Bytes()) <= mostSpareHeader {
 		*d = dispatching{header: d.header}
@@ -112,12 +131,16 @@ func (s *Session) FromAsterisk(p []byte) {
 	switch s.state {
 	case reading:
 		s.readHeader(p)
+	case queued:
+		s.hearQueued(p)
 	case connecting, awaiting:
 		s.keepEarly(p)
 	case relaying:
 		s.relayReplies(p)
-	case settling, answering:
-		s.own.feed(s, p)
+	case settling:
+		s.hearSettling(p)
+	case answering:
+		s.hear(p)
 	case closing:
 		s.passOn(p)
 	}
@@ -137,19 +160,25 @@ func (s *Session) AsteriskClosed(err error) {
 	switch s.state {
 	case reading:
 		s.cutHeader(err)
-	case connecting:
+	case queued, connecting:
 		s.conclude(Hangup, err)
 		s.dropAttempt(attemptAbandoned)
 		s.end()
 	case awaiting, relaying:
 		s.asteriskLeft(err)
+	case settling:
+		s.conclude(Hangup, err) // of a call that was to be resumed; others are concluded
+		s.end()
 	default:
 		s.end()
 	}
 }
 
 // BackendConnected is told that the attempt's connection is there.
-func (s *Session) BackendConnected() { s.sendHeader() }
+func (s *Session) BackendConnected() {
+	s.dropHedge()
+	s.sendHeader()
+}
 
 // BackendClosed is told that the backend will send no more: err is nil for a
 // clean close, and says what happened otherwise.
@@ -171,16 +200,18 @@ func (s *Session) TimedOut() {
 	switch s.state {
 	case reading:
 		s.headerLate()
+	case queued:
+		s.queueLate()
 	case connecting:
-		s.attemptFailed(attemptTimeout, errConnectLate)
+		s.connectLate()
 	case awaiting:
 		s.commandLate()
 	case relaying:
 		s.turnLate()
 	case settling:
-		s.answer()
+		s.settleLate()
 	case answering:
-		s.sayFailure()
+		s.speech.then(s)
 	case closing:
 		s.end()
 	}
@@ -206,6 +237,9 @@ func (s *Session) after(d time.Duration) time.Duration {
 	}
 	return s.now() + d
 }
+
+// past reports whether that time is there; 0 never is.
+func (s *Session) past(at time.Duration) bool { return at != 0 && s.now() >= at }
 
 // hungUp reports whether the caller has left, as far as Asterisk has told.
 func (s *Session) hungUp() bool {

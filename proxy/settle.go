@@ -2,111 +2,177 @@ package proxy
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"syscall"
+	"time"
 
 	"agiproxy/agi"
+	"agiproxy/balancer"
 )
+
+var errUnsettled = errors.New("Asterisk didn't say what became of the last command")
+
+// leaveGrace is how long after a reply of -1 a HANGUP may come: 44 ms were
+// measured where the kernel delays it.
+const leaveGrace = 50 * time.Millisecond
 
 // lose takes the backend as lost: what it was sending is dropped, and the
 // pool's policy says what Asterisk gets.
 func (s *Session) lose(err error) {
+	lost := s.loan.Backend()
 	switch s.state {
+	case queued: // it has a slot, and will find out when it connects
+		return
 	case connecting:
 		s.connectFailed(err)
 		return
 	case awaiting:
+		s.blame(err)
 		s.dropAttempt(attemptLost)
 	case relaying:
+		s.blame(err)
 		s.dropBackend()
 	default:
 		s.end()
 		return
 	}
-	s.undispatch()
 	s.partial = nil
+	s.unproved = false
 	switch {
 	case s.hungUp():
+		s.undispatch()
 		s.conclude(Hangup, err)
 		s.closeFront()
 	case s.pool.opts.OnLoss == LossClose:
+		s.undispatch()
 		s.conclude(Lost, err)
 		s.closeFront()
+	case s.resumable():
+		s.rescue(lost, err)
 	default:
 		s.fail("BACKENDLOST", Lost, err)
 	}
 }
 
-// An ownDialogue is what agiproxy itself has to say to Asterisk.
-type ownDialogue struct {
-	status string // for AGIPROXYSTATUS
-	marker string // the word that tells agiproxy's own reply from those before it
-	nudge  bool   // several commands are in flight, see settle
-	lines  agi.Lines
+// blame tells the balancer of a loss for which the connection's own error
+// speaks. A script that closes too early says nothing against its server, and
+// neither does what a health check has said already.
+func (s *Session) blame(err error) {
+	if _, ok := errors.AsType[syscall.Errno](err); ok {
+		s.loan.Failed()
+	}
 }
 
-// fail ends a session that nobody can serve, so that the dialplan sees
-// AGISTATUS=FAILURE and the status in AGIPROXYSTATUS.
-func (s *Session) fail(status string, outcome Outcome, err error) {
-	s.dropBackend()
-	s.conclude(outcome, err)
-	if s.dialogue.HungUp() || s.gone {
-		s.closeFront()
-		return
-	}
-	s.own = &ownDialogue{status: status}
+// resumable reports whether another backend may go on with the call. A script
+// that has ended the call itself had nothing more to do.
+func (s *Session) resumable() bool {
+	return s.pool.opts.OnLoss == LossResume && int(s.attempts) < s.pool.opts.Attempts &&
+		!s.dialogue.HungUp() && !s.dialogue.HangupAsked()
+}
+
+// rescue has another backend take the call of one that is lost. The reply to
+// what that one has asked for is not the other's business, so it comes first.
+func (s *Session) rescue(lost *balancer.Backend, err error) {
+	s.dispatching.try(lost)
+	s.resumed = true
+	s.reason = err
+	s.speech = &speech{status: "BACKENDLOST"}
 	if s.dialogue.Turn() == agi.AsterisksTurn || s.dialogue.MidReply() {
-		s.settle()
+		s.settle((*Session).resume)
 	} else {
-		s.answer()
+		s.resume()
 	}
 }
 
-// settle has Asterisk end what the lost backend's commands began. Their replies
-// can't be counted: some commands stop without one when another arrives, and a
-// value may look like several. A question with a unique answer tells them all
-// apart, and stops what can be stopped. What can't, as EXEC Dial, runs to its
-// end, which may be hours away: a call isn't cut because a server died.
+// resume replays the header of a call whose backend is lost. Nothing is under
+// way at Asterisk.
+func (s *Session) resume() {
+	s.speech = nil
+	s.dispatching.until = s.after(s.pool.opts.DispatchTimeout)
+	s.dispatch()
+}
+
+// settle has Asterisk end what the lost backend's commands began, and then goes
+// on. Their replies can't be counted: some commands stop without one when
+// another arrives, and a value may look like several. A question with a unique
+// answer tells them all apart, and stops what can be stopped. What can't, as
+// EXEC Dial, runs to its end, which may be hours away: a call isn't cut because
+// a server died.
 //
 // Of lines that arrive together Asterisk takes the first; the others wait in its
 // buffer until something more arrives (run_agi polls the socket, but reads by
 // fgets). So if the backend had several commands in flight, each reply is
 // followed by a harmless line that gets the next one going.
-func (s *Session) settle() {
+func (s *Session) settle(then func(*Session)) {
 	s.state = settling
-	s.own.nudge = s.dialogue.InFlight() > 1
-	s.own.marker = fmt.Sprintf("agiproxy-%016x", rand.Uint64())
+	s.speech.then = then
+	s.speech.nudge = s.dialogue.InFlight() > 1
+	s.speech.marker = fmt.Sprintf("agiproxy-%016x", rand.Uint64())
 	limit := answerTimeout
 	if s.dialogue.Turn() == agi.AsterisksTurn {
 		limit = 0
 	}
 	s.front.SetTimer(s.after(limit))
-	s.front.Write([]byte("GET FULL VARIABLE " + s.own.marker + "\n"))
+	s.front.Write([]byte("GET FULL VARIABLE " + s.speech.marker + "\n"))
 }
 
-// feed takes what Asterisk sends while agiproxy speaks for itself.
-func (o *ownDialogue) feed(s *Session, p []byte) {
+// hearSettling takes replies to a backend that is lost, up to the answer that
+// tells that no more of them come.
+func (s *Session) hearSettling(p []byte) {
 	s.dialogue.Replies(p) // which knows a HANGUP from one in a value
-	o.lines.Feed(p, func(line []byte) bool {
-		switch s.state {
-		case settling:
-			if bytes.Contains(line, []byte(o.marker)) {
-				s.answer()
-			} else if o.nudge {
-				s.front.Write([]byte("NOOP\n"))
-			}
-		case answering:
-			if _, err := agi.ParseReply(line); err == nil {
-				s.sayFailure()
-			}
+	settled := false
+	s.speech.lines.Feed(p, func(line []byte) bool {
+		switch {
+		case s.speech.marker == "": // it was seen
+		case bytes.Contains(line, []byte(s.speech.marker)):
+			settled = true
+		case s.speech.nudge:
+			s.front.Write([]byte("NOOP\n"))
 		}
-		return s.state < closing
+		s.speech.refused = s.speech.refused || bytes.HasPrefix(line, []byte("200 result=-1"))
+		return !settled
 	})
 	switch {
-	case s.state >= closing:
 	case s.dialogue.HungUp():
+		s.undispatch()
+		s.conclude(Hangup, s.reason)
 		s.closeFront() // nobody is left to tell
-	case s.state == settling && s.dialogue.Turn() == agi.BackendsTurn:
+	case settled:
+		s.settled()
+	case s.speech.marker != "" && s.dialogue.Turn() == agi.BackendsTurn:
 		s.front.SetTimer(s.after(answerTimeout)) // only the marker is still to come
+	}
+}
+
+// settled goes on after the last reply to a backend that is lost. A reply of -1
+// may mean that the caller has left, and then his HANGUP is on its way: no other
+// backend is to be bothered with him.
+func (s *Session) settled() {
+	s.dialogue.Settled()
+	if s.outcome == undecided && s.speech.refused {
+		s.speech.marker = ""
+		s.front.QuickAck()
+		s.front.SetTimer(s.after(leaveGrace))
+		return
+	}
+	s.speech.then(s)
+}
+
+// settleLate is told that Asterisk has not answered in time, or that it has said
+// no HANGUP.
+func (s *Session) settleLate() {
+	switch {
+	case s.outcome == undecided && s.speech.marker == "":
+		s.speech.then(s)
+	case s.outcome == undecided:
+		// Nothing could be told from the reply if it came after all.
+		s.undispatch()
+		s.conclude(Lost, fmt.Errorf("%w, after %w", errUnsettled, s.reason))
+		fallthrough
+	default:
+		s.dialogue.Settled() // as far as one can tell
+		s.answer()
 	}
 }

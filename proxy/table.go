@@ -28,11 +28,13 @@ type LossPolicy uint8
 const (
 	LossFailure LossPolicy = iota // AGISTATUS=FAILURE, and the reason in AGIPROXYSTATUS
 	LossClose                     // an end of the session, as from a plain proxy
+	LossResume                    // another backend, whose script begins anew; LossFailure where there is none
 )
 
 // PoolOptions are a pool's limits and policies. A time of 0 means no limit.
 type PoolOptions struct {
 	ConnectTimeout      time.Duration
+	HedgeDelay          time.Duration // until another backend is connected to beside one that is slow
 	FirstCommandTimeout time.Duration // from the header's being sent
 	DispatchTimeout     time.Duration // for all attempts of a session together
 	Attempts            int           // at most, per session; at least 1
@@ -40,6 +42,14 @@ type PoolOptions struct {
 	OnLoss              LossPolicy
 	ThinkTimeout        time.Duration // for the backend's turns
 	HangupTimeout       time.Duration // for the backend's turns after a hangup
+
+	HashField string // the header field whose value is the balancing policy's key; "" for policies that need none
+
+	QueueTimeout time.Duration // how long a session waits for a slot; 0 means not at all
+	Music        string        // the class of music on hold that plays meanwhile; "" means none
+
+	Fallback          []string // AGI commands for Asterisk when nothing can serve
+	FallbackCompletes bool     // after them the session ends as a script does that did its work
 }
 
 // A Pool is the backends that serve the same scripts, as sessions see them.

@@ -1,0 +1,95 @@
+package proxy
+
+import (
+	"errors"
+
+	"agiproxy/balancer"
+)
+
+var errQueueLate = errors.New("no backend had room in time")
+
+const musicOff = "SET MUSIC OFF"
+
+// enqueue has the session wait for a slot, if the pool has a queue and there is
+// a backend that the session has not tried.
+func (s *Session) enqueue(err error) {
+	d := s.dispatching
+	if s.pool.opts.QueueTimeout == 0 || len(d.tried) >= len(s.pool.backends.Backends()) {
+		s.noBackend(err)
+		return
+	}
+	s.state = queued
+	d.queuedSince = s.now()
+	if d.queuedUntil == 0 {
+		d.queuedUntil = s.after(s.pool.opts.QueueTimeout)
+	}
+	s.front.SetTimer(d.queuedUntil)
+	w := &balancer.Waiter{Tried: d.tried, Key: d.key}
+	w.Ready = func(l balancer.Loan) {
+		// On whichever loop has given the slot back.
+		if s.worker.host.Do(func() { s.takeSlot(w, l) }) != nil {
+			l.Done() // this session's loop has ended
+		}
+	}
+	d.waiter = w
+	if err := s.pool.backends.Wait(w); err != nil {
+		d.waiter = nil
+		s.unserved("QUEUEFULL", err)
+		return
+	}
+	if d.waiter != nil && s.pool.opts.Music != "" && s.speech == nil {
+		s.speech = &speech{music: true}
+		s.say(func(*Session) {}, "SET MUSIC ON "+s.pool.opts.Music)
+	}
+}
+
+// takeSlot takes the slot that the session has waited for. It may have left
+// meanwhile.
+func (s *Session) takeSlot(w *balancer.Waiter, l balancer.Loan) {
+	d := s.dispatching
+	if s.state != queued || d == nil || d.waiter != w {
+		l.Done()
+		return
+	}
+	d.waiter = nil
+	waited := s.now() - d.queuedSince
+	s.worker.counts.pool(s.pool.name).queued.observe(waited)
+	if d.until != 0 {
+		d.until += waited // which was no backend's fault
+	}
+	s.front.SetTimer(0)
+	s.take(l)
+	if s.speech == nil {
+		s.connect()
+		return
+	}
+	s.say(func(s *Session) {
+		s.speech = nil
+		s.connect()
+	}, musicOff)
+}
+
+// unqueue leaves the queue, if the session is in it.
+func (s *Session) unqueue() {
+	d := s.dispatching
+	if d.waiter == nil {
+		return
+	}
+	s.pool.backends.Leave(d.waiter) // if it isn't there any more, takeSlot will give the slot back
+	d.waiter = nil
+	s.worker.counts.pool(s.pool.name).queued.observe(s.now() - d.queuedSince)
+}
+
+// hearQueued takes what Asterisk sends while the session waits.
+func (s *Session) hearQueued(p []byte) {
+	if s.speech == nil {
+		s.keepEarly(p)
+		return
+	}
+	s.hear(p)
+}
+
+// queueLate is told that no slot got free in time.
+func (s *Session) queueLate() {
+	s.unserved("QUEUETIMEOUT", errQueueLate)
+}
