@@ -34,7 +34,7 @@ type Backend struct {
 	// A pick looks at this much of each of a thousand backends, so it is kept
 	// small: two of them share a cache line.
 	flags    atomic.Uint32
-	weight   atomic.Int32
+	weight   atomic.Int32 // that counts now, in parts of 1/rampSteps, see ramp
 	max      atomic.Int32 // sessions; 0 means no limit
 	sessions atomic.Int32 // loans under way
 	current  atomic.Int64 // smooth weighted round-robin, see RoundRobin
@@ -47,6 +47,9 @@ type particulars struct {
 	name    string
 	address string
 	addr    atomic.Pointer[netip.AddrPort]
+	hash    uint64               // of the name, see Hash
+	owner   atomic.Pointer[Pool] // the last that was made of it
+	ramp    ramp
 
 	total   atomic.Uint64
 	waiting atomic.Int64  // sessions in which the server owes nothing
@@ -78,8 +81,9 @@ func (b *Backend) set(flag uint32, on bool) {
 // without a network address: nothing is sent to it before SetAddr. The address
 // is the one written in the configuration.
 func NewBackend(name, address string) *Backend {
-	b := &Backend{particulars: &particulars{name: name, address: address}}
-	b.weight.Store(1)
+	b := &Backend{particulars: &particulars{name: name, address: address, hash: Key([]byte(name))}}
+	b.ramp.step = rampSteps
+	b.setWeight(1)
 	b.flags.Store(isNowhere)
 	return b
 }
@@ -109,16 +113,18 @@ func (b *Backend) SetAddr(a netip.AddrPort) {
 // weight is at least 1; max is the most sessions at a time, 0 for no limit; a
 // backup serves only when no other backend can.
 func (b *Backend) Configure(weight, max int, backup bool) {
-	b.weight.Store(int32(weight))
+	b.setWeight(weight)
 	b.max.Store(int32(max))
 	b.set(isBackup, backup)
 }
 
-// Weight returns the backend's share relative to the others'.
-func (b *Backend) Weight() int { return int(b.weight.Load()) }
-
 // SetUp gives the verdict of the health checks.
-func (b *Backend) SetUp(up bool) { b.set(isDown, !up) }
+func (b *Backend) SetUp(up bool) {
+	if up && !b.Healthy() {
+		b.cameBack()
+	}
+	b.set(isDown, !up)
+}
 
 // Healthy returns the last verdict given by SetUp; true before the first.
 func (b *Backend) Healthy() bool { return b.flags.Load()&isDown == 0 }

@@ -51,9 +51,21 @@ type Clock interface {
 	AfterFunc(d time.Duration, f func())
 }
 
+// systemClock is package time's.
+type systemClock struct{}
+
+func (systemClock) Now() time.Time                      { return time.Now() }
+func (systemClock) AfterFunc(d time.Duration, f func()) { time.AfterFunc(d, f) }
+
 // NewPool returns a pool of these backends.
 func NewPool(policy Policy, o Options, backends []*Backend) *Pool {
+	if o.Clock == nil {
+		o.Clock = systemClock{}
+	}
 	p := &Pool{backends: slices.Clone(backends), policy: policy, opts: o}
+	for _, b := range p.backends {
+		b.owner.Store(p)
+	}
 	p.scratch.New = func() any {
 		s := make([]*Backend, 0, len(backends))
 		return &s
