@@ -83,7 +83,9 @@ type load struct{ sessions, weight int64 }
 // unlimited is more than every load.
 var unlimited = load{sessions: 1, weight: 0}
 
-func (b *Backend) load() load { return load{int64(b.sessions.Load()), int64(b.weight.Load())} }
+func (b *Backend) load() load {
+	return load{int64(b.sessions.Load()) + b.penalty(), int64(b.weight.Load())}
+}
 
 func (l load) less(m load) bool { return l.sessions*m.weight < m.sessions*l.weight }
 

@@ -38,9 +38,9 @@ func (b *Backend) Weight() int {
 }
 
 // cameBack begins a slow start, if the backend's pool has one: of what was down,
-// ejected or drained and is so no longer. It is called before the backend can be
-// picked again. A backend that is new starts at its whole weight: when a process
-// starts, there are no others to take the calls meanwhile.
+// ejected or drained and is so no longer. A backend that is new has its whole
+// weight at once: when a process starts there are no others to take the calls
+// meanwhile.
 func (b *Backend) cameBack() {
 	p := b.owner.Load()
 	if p == nil || p.opts.SlowStart <= 0 {
