@@ -13,14 +13,17 @@ const (
 	Up      State = iota // takes new sessions
 	Busy                 // alive, but all its hands are full: the last resort
 	Down                 // health checks have given up on it, or its name has no address
+	Ejected              // taken out for a while, since sessions have failed through it
 	Drained              // takes no new sessions; those under way go on
 )
 
 // NumStates is how many states there are.
-const NumStates = 4
+const NumStates = 5
 
 // String returns the state in lower case.
-func (s State) String() string { return [NumStates]string{"up", "busy", "down", "drained"}[s] }
+func (s State) String() string {
+	return [NumStates]string{"up", "busy", "down", "ejected", "drained"}[s]
+}
 
 // progressWindow is how long a server may leave all its sessions without a move
 // and still count as being at work. A script's turn is seldom longer: it reads
@@ -33,11 +36,11 @@ const progressWindow = 10 * time.Second
 type Backend struct {
 	// A pick looks at this much of each of a thousand backends, so it is kept
 	// small: two of them share a cache line.
-	flags    atomic.Uint32
-	weight   atomic.Int32
-	max      atomic.Int32 // sessions; 0 means no limit
-	sessions atomic.Int32 // loans under way
-	current  atomic.Int64 // smooth weighted round-robin, see RoundRobin
+	flags    atomic.Uint32 // and the number of recent failures
+	weight   atomic.Int32  // that counts now, in parts of 1/rampSteps, see ramp
+	max      atomic.Int32  // sessions; 0 means no limit
+	sessions atomic.Int32  // loans under way
+	current  atomic.Int64  // smooth weighted round-robin, see RoundRobin
 
 	*particulars
 }
@@ -47,6 +50,11 @@ type particulars struct {
 	name    string
 	address string
 	addr    atomic.Pointer[netip.AddrPort]
+	hash    uint64               // of the name, see Hash
+	owner   atomic.Pointer[Pool] // that picks from it now; nil before the first
+
+	ejection ejection
+	ramp     ramp
 
 	total   atomic.Uint64
 	waiting atomic.Int64  // sessions in which the server owes nothing
@@ -55,31 +63,38 @@ type particulars struct {
 	seenAt  atomic.Int64  // UnixNano of the last time that seen had changed
 }
 
-// A backend's flags. The first two make its rank, see [Pool.Pick]; with another
-// one it can't serve.
+// A backend's flags. The first two make its rank, see [Pool.Pick]; with one of
+// the others it can't serve.
 const (
 	isBackup  = 1 << iota // serves only when no other backend can
 	isBusy                // a health check is waiting in its line
 	isDown                // the health checks have given up on it
 	isNowhere             // its name has no address yet
 	isDrained
+	isEjected
+	recentFailure // one of them; the bits from here on count them, see [Loan.Failed]
+
+	anyFlag  = recentFailure - 1
+	unusable = isDown | isNowhere | isDrained | isEjected
 )
 
-// set sets a flag, or clears it.
+// set sets a flag, or clears it, and sees to what follows from that.
 func (b *Backend) set(flag uint32, on bool) {
 	if on {
 		b.flags.Or(flag)
-	} else {
-		b.flags.And(^flag)
+	} else if before := b.flags.And(^flag); before&unusable == flag && flag != isNowhere {
+		b.cameBack() // with its first address it comes, and not back
 	}
+	b.offer() // also where only the rank has changed: a pick meanwhile may have missed b in both
 }
 
 // NewBackend returns a backend that is up, of weight 1, without a limit and
 // without a network address: nothing is sent to it before SetAddr. The address
 // is the one written in the configuration.
 func NewBackend(name, address string) *Backend {
-	b := &Backend{particulars: &particulars{name: name, address: address}}
-	b.weight.Store(1)
+	b := &Backend{particulars: &particulars{name: name, address: address, hash: Key([]byte(name))}}
+	b.ramp.step = rampSteps
+	b.setWeight(1)
 	b.flags.Store(isNowhere)
 	return b
 }
@@ -109,13 +124,10 @@ func (b *Backend) SetAddr(a netip.AddrPort) {
 // weight is at least 1; max is the most sessions at a time, 0 for no limit; a
 // backup serves only when no other backend can.
 func (b *Backend) Configure(weight, max int, backup bool) {
-	b.weight.Store(int32(weight))
+	b.setWeight(weight)
 	b.max.Store(int32(max))
 	b.set(isBackup, backup)
 }
-
-// Weight returns the backend's share relative to the others'.
-func (b *Backend) Weight() int { return int(b.weight.Load()) }
 
 // SetUp gives the verdict of the health checks.
 func (b *Backend) SetUp(up bool) { b.set(isDown, !up) }
@@ -137,6 +149,8 @@ func (b *Backend) State() State {
 		return Drained
 	case f&(isDown|isNowhere) != 0:
 		return Down
+	case f&isEjected != 0:
+		return Ejected
 	case f&isBusy != 0:
 		return Busy
 	}
@@ -211,23 +225,29 @@ func (l *Loan) ServersTurn(owes bool) {
 }
 
 // Served says that the backend did what it is there for: evidence that it works.
-func (l *Loan) Served() {}
+func (l *Loan) Served() { l.backend.served() }
 
-// Failed says that the attempt, or the session, failed through the backend. It
-// doesn't give the backend back.
-func (l *Loan) Failed() {}
+// Failed says that the attempt, or the session, failed through the backend. So
+// many failures in a row eject it, see [Ejection]. Each counts as a number of
+// sessions more for some seconds, so that a backend which takes sessions only to
+// drop them isn't taken for the one with the most room. Failed doesn't give the
+// backend back.
+func (l *Loan) Failed() { l.backend.failed() }
 
-// Done gives the backend back and makes l the zero Loan. It panics for the zero
-// Loan: a loan is given back once.
+// Done gives the backend back and makes l the zero Loan. The first who waits for
+// the place gets it before Done returns. It panics for the zero Loan: a loan is
+// given back once.
 func (l *Loan) Done() {
-	if l.backend == nil {
+	b := l.backend
+	if b == nil {
 		panic("balancer: Done of no loan")
 	}
 	if l.waiting {
-		l.backend.waiting.Add(-1)
+		b.waiting.Add(-1)
 	}
-	if l.backend.sessions.Add(-1) < 0 {
+	if b.sessions.Add(-1) < 0 {
 		panic("balancer: more loans given back than lent")
 	}
 	*l = Loan{}
+	b.offer()
 }

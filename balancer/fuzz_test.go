@@ -54,7 +54,14 @@ func (m *model) pick(tried []int) int {
 }
 
 func (m *model) leastLoaded(candidates []int) []int {
-	load := func(i int) float64 { return float64(m.backends[i].sessions) / float64(m.backends[i].weight) }
+	slots := !slices.ContainsFunc(candidates, func(i int) bool { return m.backends[i].max == 0 })
+	load := func(i int) float64 {
+		b := &m.backends[i]
+		if slots {
+			return float64(b.sessions) / float64(b.weight*b.max)
+		}
+		return float64(b.sessions) / float64(b.weight)
+	}
 	least := 1e9
 	for _, i := range candidates {
 		least = min(least, load(i))
@@ -163,9 +170,9 @@ func FuzzPick(f *testing.F) {
 		}
 		for i, b := range backends {
 			mb := m.backends[i]
-			if b.Sessions() != mb.sessions || b.Total() != mb.total || int(b.current.Load()) != mb.current {
+			if b.Sessions() != mb.sessions || b.Total() != mb.total || int(b.current.Load()) != mb.current*rampSteps {
 				t.Fatalf("backend %d ends with %d sessions of %d, current value %d; want %d, %d, %d",
-					i, b.Sessions(), b.Total(), b.current.Load(), mb.sessions, mb.total, mb.current)
+					i, b.Sessions(), b.Total(), b.current.Load(), mb.sessions, mb.total, mb.current*rampSteps)
 			}
 		}
 		total := int64(0)

@@ -54,15 +54,17 @@ func currents(backends []*Backend) (n int64) {
 	return n
 }
 
+// policyNames are those that NewPolicy knows.
+var policyNames = []string{"round-robin", "least-connections", "random", "hash", "first"}
+
 func TestPolicyNames(t *testing.T) {
-	for name, want := range map[string]Policy{
-		"round-robin": RoundRobin{}, "least-connections": LeastConnections{},
-	} {
-		if got, err := NewPolicy(name); got != want || err != nil {
-			t.Errorf("NewPolicy(%q) = %T, %v; want %T", name, got, err, want)
+	for i, want := range []Policy{RoundRobin{}, LeastConnections{}, Random{}, Hash{}, First{}} {
+		got, err := NewPolicy(policyNames[i])
+		if fmt.Sprintf("%T", got) != fmt.Sprintf("%T", want) || err != nil {
+			t.Errorf("NewPolicy(%q) = %T, %v; want %T", policyNames[i], got, err, want)
 		}
 	}
-	for _, name := range []string{"", "random", "Round-Robin"} {
+	for _, name := range []string{"", "maglev", "Round-Robin"} {
 		if got, err := NewPolicy(name); got != nil || err == nil || !strings.Contains(err.Error(), `"`+name+`"`) {
 			t.Errorf("NewPolicy(%q) = %T, %v; want an error that names it", name, got, err)
 		}
@@ -197,7 +199,7 @@ func TestRoundRobinStaysFairWhenEachPickLeavesSomebodyOut(t *testing.T) {
 			if d := count[i]/fair[i] - 1; d > 0.02 || d < -0.02 {
 				t.Errorf("seed %d: %v picks for %s; want %.1f, and at most two in a hundred off", seed, count[i], b.Name(), fair[i])
 			}
-			if c := b.current.Load(); c > 15 || c < -15 {
+			if c := b.current.Load() / rampSteps; c > 15 || c < -15 {
 				t.Errorf("seed %d: current value of %s is %d after 20000 picks; want it not to run away", seed, b.Name(), c)
 			}
 		}
@@ -288,6 +290,106 @@ func TestLeastConnectionsTakesTheLeastLoaded(t *testing.T) {
 				t.Fatalf("seed %d: Pick = %s with load %v of %v; want one with the least", seed, loan.Backend().Name(), got, before)
 			}
 		}
+	}
+}
+
+func TestLeastConnectionsFillsEqualSharesOfTheSlots(t *testing.T) {
+	for _, test := range []struct {
+		name         string
+		weights, max []int
+		sessions     int
+		want         []int
+	}{
+		{"slots alone", []int{1, 1, 1}, []int{10, 40, 50}, 50, []int{5, 20, 25}},
+		{"slots alone, nearly full", []int{1, 1, 1}, []int{10, 40, 50}, 90, []int{9, 36, 45}},
+		{"a weight on top", []int{2, 1}, []int{50, 100}, 80, []int{40, 40}},
+		{"one has no limit: by weight", []int{1, 1, 1}, []int{10, 40, 0}, 30, []int{10, 10, 10}},
+		{"one has no limit: by weight, until somebody is full", []int{1, 1, 2}, []int{3, 40, 0}, 33, []int{3, 10, 20}},
+	} {
+		backends := newBackends(test.weights...)
+		for i, b := range backends {
+			b.Configure(test.weights[i], test.max[i], false)
+		}
+		pool := NewPool(LeastConnections{}, Options{}, backends)
+		for range test.sessions {
+			mustPick(t, pool)
+		}
+		for i, b := range backends {
+			if got := b.Sessions(); got != test.want[i] {
+				t.Errorf("%s: weights %v, limits %v: %s has %d of %d sessions; want %d", test.name, test.weights, test.max, b.Name(), got, test.sessions, test.want[i])
+			}
+		}
+	}
+}
+
+func TestLeastConnectionsTakesTheLargestFreeShare(t *testing.T) {
+	for seed := range uint64(100) {
+		rng := rand.New(rand.NewPCG(seed, 7))
+		backends := newBackends(make([]int, 1+rng.IntN(8))...)
+		for _, b := range backends {
+			b.Configure(1, 1+rng.IntN(60), false)
+		}
+		pool := NewPool(LeastConnections{}, Options{}, backends)
+		coming := churn{rng: rng, stay: 0.6}
+		for range 300 {
+			used := make([]float64, len(backends)) // of the slots; a full one has none to share
+			for i, b := range backends {
+				used[i] = float64(b.Sessions()) / float64(b.max.Load())
+			}
+			if got := coming.next(t, pool, 0); got != nil && used[slices.Index(backends, got)] != slices.Min(used) {
+				t.Fatalf("seed %d: Pick = %s where %v of the slots are used; want one with the least", seed, got.Name(), used)
+			}
+		}
+	}
+}
+
+// A churn is sessions that come and go at random.
+type churn struct {
+	rng   *rand.Rand
+	stay  float64 // the share of steps in which one comes
+	loans []Loan
+}
+
+// next has a session of that key come, or one go, and returns the backend that
+// was picked, if one was.
+func (c *churn) next(t *testing.T, pool *Pool, key uint64) *Backend {
+	t.Helper()
+	loan, err := Loan{}, ErrNoBackend
+	if c.rng.Float64() < c.stay {
+		loan, err = pool.Pick(nil, key)
+	}
+	if err == nil {
+		c.loans = append(c.loans, loan)
+		return loan.Backend()
+	}
+	if n := len(c.loans); n > 0 {
+		i := c.rng.IntN(n)
+		c.loans[i].Done()
+		c.loans = slices.Delete(c.loans, i, i+1)
+	}
+	return nil
+}
+
+func TestFirstFillsOneBeforeTheNext(t *testing.T) {
+	backends := newBackends(1, 9, 1)
+	for i, max := range []int{2, 3, 0} {
+		backends[i].Configure(backends[i].Weight(), max, false)
+	}
+	pool := NewPool(First{}, Options{}, backends)
+	var got string
+	var loans []Loan
+	for range 7 {
+		loans = append(loans, mustPick(t, pool))
+		got += loans[len(loans)-1].Backend().Name()
+	}
+	if got != "aabbbcc" {
+		t.Errorf("filled in the order %s; want aabbbcc", got)
+	}
+	loans[3].Done()
+	loans[0].Done()
+	one, two := mustPick(t, pool), mustPick(t, pool)
+	if one.Backend() != backends[0] || two.Backend() != backends[1] {
+		t.Errorf("places free on b and a went to %s, then %s; want a, then b", one.Backend().Name(), two.Backend().Name())
 	}
 }
 

@@ -15,7 +15,8 @@ import (
 )
 
 // ErrNoBackend says that no backend of the pool can take the session: each is
-// down, drained, full or was tried before.
+// down, ejected, drained, full or was tried before, or its free places belong to
+// sessions that wait for them.
 var ErrNoBackend = errors.New("no backend can serve")
 
 // A Pool is a fixed set of backends with one policy. It is safe for concurrent
@@ -25,9 +26,11 @@ type Pool struct {
 	policy   Policy
 	opts     Options
 	scratch  sync.Pool // *[]*Backend: candidates of a pick under way
+
+	line // who waits
 }
 
-// Options of a pool. The zero value ejects nobody, ignores no verdict, and has
+// Options of a pool. The zero value ejects nobody, heeds every verdict, and has
 // no queue.
 type Options struct {
 	Ejection  Ejection
@@ -35,28 +38,44 @@ type Options struct {
 	SlowStart time.Duration // how long a backend that comes back takes to its full weight; 0 means at once
 	Queue     int           // the most sessions that wait for a slot; 0 means that none does
 	Clock     Clock         // nil means the system's
+
+	// Ejected is told that a backend was taken out for that long, Returned that
+	// it is back; nil means that nobody is told. They are called by any goroutine
+	// that calls this package, the clock's among them, and must not block.
+	Ejected  func(b *Backend, d time.Duration)
+	Returned func(b *Backend)
 }
 
-// Ejection says when a backend is taken out for its sessions' sake.
-type Ejection struct {
-	Failures   int           // in a row; 0 means never
-	Time       time.Duration // of the first ejection; the n-th in a row takes n times as long
-	MaxTime    time.Duration // of any
-	MaxPercent int           // of the pool's backends at one time; one may always be
-}
-
-// A Clock tells the time and calls back. Its methods are safe for concurrent use.
+// A Clock tells the time and calls back. Its methods are safe for concurrent
+// use, and AfterFunc doesn't call f itself.
 type Clock interface {
 	Now() time.Time
 	AfterFunc(d time.Duration, f func())
 }
 
-// NewPool returns a pool of these backends.
+// systemClock is the clock of [time].
+type systemClock struct{}
+
+// Now implements [Clock].
+func (systemClock) Now() time.Time { return time.Now() }
+
+// AfterFunc implements [Clock].
+func (systemClock) AfterFunc(d time.Duration, f func()) { time.AfterFunc(d, f) }
+
+// NewPool returns a pool of these backends. It owns those that belong to no pool
+// yet: what becomes of their sessions matters to their owner's queue, and by its
+// options they are ejected. See [Pool.Inherit] for the others.
 func NewPool(policy Policy, o Options, backends []*Backend) *Pool {
+	if o.Clock == nil {
+		o.Clock = systemClock{}
+	}
 	p := &Pool{backends: slices.Clone(backends), policy: policy, opts: o}
 	p.scratch.New = func() any {
 		s := make([]*Backend, 0, len(backends))
 		return &s
+	}
+	for _, b := range backends {
+		b.owner.CompareAndSwap(nil, p)
 	}
 	return p
 }
@@ -76,39 +95,98 @@ func (p *Pool) CanServe() bool {
 
 // Pick lends the backend that the policy chooses among those that can serve and
 // are not in tried. Primaries come first, then backups, then backends that are
-// busy. The key is what [Policy] says of it. The error is [ErrNoBackend]; else
-// the loan must be given back by Done.
+// busy; in a pool that panics those that are down or ejected are the last, see
+// [Options]. Sessions that wait come before. The key is what [Policy] says of it.
+// The error is [ErrNoBackend]; else the loan must be given back by Done.
 func (p *Pool) Pick(tried []*Backend, key uint64) (Loan, error) {
-	scratch := p.scratch.Get().(*[]*Backend)
-	defer p.scratch.Put(scratch)
-	for rank := range uint32(numRanks) {
-		for {
-			candidates := p.candidates((*scratch)[:0], rank, tried)
-			if len(candidates) == 0 {
-				break
-			}
-			if b := p.policy.Choose(candidates, key); b.borrow() {
-				return Loan{backend: b}, nil
-			}
-			// Somebody else took its last place meanwhile: it is full now.
+	if p.waiting.Load() != 0 {
+		return p.pickBehind(tried, key)
+	}
+	return p.pick(tried, key)
+}
+
+// pick is Pick without regard to who waits.
+func (p *Pool) pick(tried []*Backend, key uint64) (Loan, error) {
+	if b := p.borrow(ranks[:], tried, key); b != nil {
+		return Loan{backend: b}, nil
+	}
+	if p.panics() {
+		if b := p.borrow(lastRanks[:], tried, key); b != nil {
+			return Loan{backend: b}, nil
 		}
 	}
 	return Loan{}, ErrNoBackend
 }
 
-// numRanks is how many groups of backends a pick tries in turn: those that are
-// up, their backups, those that are busy, and their backups. A backend that can
-// serve has its rank for flags.
-const numRanks = (isBackup | isBusy) + 1
+// panics reports whether so few backends are usable that the verdicts on the
+// others are in doubt: that many don't fail at once unless something between
+// here and there does. Where sessions can wait for better times, or some still
+// do after a reload, they wait.
+func (p *Pool) panics() bool {
+	if p.opts.Panic == 0 || p.opts.Queue > 0 || p.waiting.Load() > 0 {
+		return false
+	}
+	all, usable := 0, 0
+	for _, b := range p.backends {
+		switch f := b.flags.Load(); {
+		case f&isDrained != 0:
+			continue
+		case f&unusable == 0:
+			usable++
+		}
+		all++
+	}
+	return 100*usable < p.opts.Panic*all
+}
+
+// borrow borrows a backend of the first of these ranks that has room, nil if
+// none has.
+func (p *Pool) borrow(ranks []rank, tried []*Backend, key uint64) *Backend {
+	scratch := p.scratch.Get().(*[]*Backend)
+	defer p.scratch.Put(scratch)
+	for _, r := range ranks {
+		for {
+			candidates := p.candidates((*scratch)[:0], r, tried)
+			if len(candidates) == 0 {
+				break
+			}
+			if b := p.policy.Choose(candidates, key); b.borrow() {
+				return b
+			}
+			// Somebody else took its last place meanwhile: it is full now.
+		}
+	}
+	return nil
+}
+
+// A rank is a group of backends: those that have, of the flags in mask, these
+// and no others.
+type rank struct{ mask, flags uint32 }
+
+// ranks are tried in turn: those that are up, their backups, those that are
+// busy, and their backups.
+var ranks = [...]rank{
+	{anyFlag, 0},
+	{anyFlag, isBackup},
+	{anyFlag, isBusy},
+	{anyFlag, isBusy | isBackup},
+}
+
+// lastRanks are what a pool that panics tries besides: all that have an address
+// and that no operator has drained.
+var lastRanks = [...]rank{
+	{isBackup | isNowhere | isDrained, 0},
+	{isBackup | isNowhere | isDrained, isBackup},
+}
 
 // candidates returns the backends of that rank which can take one more session.
 // Mostly all can, and then none is copied to scratch.
-func (p *Pool) candidates(scratch []*Backend, rank uint32, tried []*Backend) []*Backend {
+func (p *Pool) candidates(scratch []*Backend, r rank, tried []*Backend) []*Backend {
 	for i, b := range p.backends {
-		if !b.serves(rank, tried) {
+		if !b.serves(r, tried) {
 			scratch = append(scratch, p.backends[:i]...)
 			for _, b := range p.backends[i+1:] {
-				if b.serves(rank, tried) {
+				if b.serves(r, tried) {
 					scratch = append(scratch, b)
 				}
 			}
@@ -119,6 +197,6 @@ func (p *Pool) candidates(scratch []*Backend, rank uint32, tried []*Backend) []*
 }
 
 // serves reports whether b is of that rank and can take one more session.
-func (b *Backend) serves(rank uint32, tried []*Backend) bool {
-	return b.flags.Load() == rank && !b.Full() && !slices.Contains(tried, b)
+func (b *Backend) serves(r rank, tried []*Backend) bool {
+	return b.flags.Load()&r.mask == r.flags && !b.Full() && !slices.Contains(tried, b)
 }

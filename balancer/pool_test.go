@@ -12,9 +12,9 @@ import (
 	"testing"
 )
 
-// bothPolicies runs f as a subtest for each policy.
-func bothPolicies(t *testing.T, f func(t *testing.T, policy Policy)) {
-	for _, name := range []string{"round-robin", "least-connections"} {
+// everyPolicy runs f as a subtest for each policy.
+func everyPolicy(t *testing.T, f func(t *testing.T, policy Policy)) {
+	for _, name := range policyNames {
 		policy, err := NewPolicy(name)
 		if err != nil {
 			t.Fatal(err)
@@ -62,7 +62,7 @@ func ranked() []*Backend {
 }
 
 func TestPickGoesThroughTheRanks(t *testing.T) {
-	bothPolicies(t, func(t *testing.T, policy Policy) {
+	everyPolicy(t, func(t *testing.T, policy Policy) {
 		for _, test := range []struct {
 			name   string
 			change func(b []*Backend)
@@ -102,7 +102,7 @@ func TestPickGoesThroughTheRanks(t *testing.T) {
 }
 
 func TestPickSkipsTriedBackends(t *testing.T) {
-	bothPolicies(t, func(t *testing.T, policy Policy) {
+	everyPolicy(t, func(t *testing.T, policy Policy) {
 		pool := NewPool(policy, Options{}, newBackends(100, 1, 1, 1))
 		for range 50 {
 			names, err := picks(pool)
@@ -129,7 +129,7 @@ func TestPickOfAnEmptyPool(t *testing.T) {
 }
 
 func TestPickKeepsToMaxSessions(t *testing.T) {
-	bothPolicies(t, func(t *testing.T, policy Policy) {
+	everyPolicy(t, func(t *testing.T, policy Policy) {
 		backends := newBackends(1, 1)
 		backends[0].Configure(10, 1, false)
 		backends[1].Configure(1, 2, false)
@@ -164,7 +164,7 @@ func TestPickKeepsToMaxSessions(t *testing.T) {
 }
 
 func TestConcurrentPicksKeepToMaxSessions(t *testing.T) {
-	bothPolicies(t, func(t *testing.T, policy Policy) {
+	everyPolicy(t, func(t *testing.T, policy Policy) {
 		const workers, rounds = 16, 2000
 		backends := newBackends(3, 1, 1)
 		limits := []int{4, 1, 2}
@@ -226,7 +226,7 @@ func checkAtRest(t *testing.T, backends []*Backend, total int64) {
 
 // Where everybody has room a pick never fails, whatever changes meanwhile.
 func TestConcurrentPicksAreServedWhileSomebodyIsUp(t *testing.T) {
-	bothPolicies(t, func(t *testing.T, policy Policy) {
+	everyPolicy(t, func(t *testing.T, policy Policy) {
 		backends := newBackends(1, 2, 3, 4)
 		pool := NewPool(policy, Options{}, backends)
 		var stop atomic.Bool
@@ -301,7 +301,7 @@ func TestPoolKeepsItsBackends(t *testing.T) {
 }
 
 func TestPickAllocatesNothing(t *testing.T) {
-	bothPolicies(t, func(t *testing.T, policy Policy) {
+	everyPolicy(t, func(t *testing.T, policy Policy) {
 		backends := newBackends(3, 2, 1)
 		pool := NewPool(policy, Options{}, backends)
 		tried := backends[:1]
@@ -321,7 +321,7 @@ func TestPickAllocatesNothing(t *testing.T) {
 
 // BenchmarkPick is a pick and the loan's end, by one goroutine and by all.
 func BenchmarkPick(b *testing.B) {
-	for _, policy := range []string{"round-robin", "least-connections"} {
+	for _, policy := range policyNames {
 		for _, n := range []int{3, 100, 1000} {
 			weights := make([]int, n)
 			for i := range weights {

@@ -338,7 +338,7 @@ agiproxy_sessions_active{backend="ivr1",pool="ivr"} SESSIONS
 # HELP agiproxy_backend_state 1 for the state that the backend is in.
 # TYPE agiproxy_backend_state gauge
 `)
-		for _, st := range []string{"up", "busy", "down", "drained"} {
+		for _, st := range []string{"up", "busy", "down", "ejected", "drained"} {
 			n := "0"
 			if st == state {
 				n = "1"

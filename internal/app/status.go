@@ -22,7 +22,7 @@ type PoolStatus struct {
 // BackendStatus is one backend of a [PoolStatus].
 type BackendStatus struct {
 	Name, Address string
-	State         string // up, busy, down or drained
+	State         string // up, busy, down, ejected or drained
 	Sessions      int    // under way, attempts included
 	Served        uint64 // sessions that have ended with this backend
 }
