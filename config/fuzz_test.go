@@ -92,9 +92,9 @@ func checkPromises(t *testing.T, c *Config) {
 	for _, p := range c.Pools {
 		check("a pool's name", checkName(p.Name) == nil && !names[p.Name])
 		names[p.Name] = true
-		oneOf("balance", p.Balance, "round-robin", "least-connections")
+		oneOf("balance", p.Balance, "round-robin", "least-connections", "random", "hash", "first")
 		oneOf("replay", p.Replay, "unread", "unanswered", "never")
-		oneOf("on_backend_loss", p.OnBackendLoss, "failure", "close")
+		oneOf("on_backend_loss", p.OnBackendLoss, "failure", "resume", "close")
 		within("attempts", p.Attempts, 1, 100)
 		lasting("connect_timeout", p.ConnectTimeout, time.Millisecond, p.DispatchTimeout)
 		lasting("first_command_timeout", p.FirstCommandTimeout, 0, 24*time.Hour)
