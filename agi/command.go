@@ -1,11 +1,6 @@
 package agi
 
-import (
-	"bytes"
-	"errors"
-	"fmt"
-	"strings"
-)
+import "bytes"
 
 // A Command is one of AGI's own commands; arguments are not part of it. The
 // zero value is [Other].
@@ -91,65 +86,6 @@ func ParseCommand(line []byte) Command {
 		}
 	}
 	return Other
-}
-
-// ErrUnknownCommand says that a line begins with none of AGI's commands.
-var ErrUnknownCommand = errors.New("no command that Asterisk knows")
-
-// maxWords is how many words of a command line Asterisk takes; it drops the
-// rest (MAX_ARGS in res_agi.c, less the NULL behind the last).
-const maxWords = 127
-
-// CheckCommand tells what keeps Asterisk from running a line, written without
-// its line end, as the one command that it seems to be; nil if nothing does.
-// [ErrUnknownCommand] is one of the reasons. What the command does with its
-// arguments is not looked at.
-//
-// Source: run_agi, agi_handle_command and parse_args in Asterisk's res/res_agi.c.
-func CheckCommand(line string) error {
-	words, quoted := countWords(line)
-	switch {
-	case strings.ContainsAny(line, "\r\n\x00"):
-		return errors.New("a line break or NUL inside; one command is one line")
-	case IsFailure([]byte(line)):
-		return errors.New("this ends the session with AGISTATUS=FAILURE and is no command")
-	case ParseCommand([]byte(line)) == Other:
-		return ErrUnknownCommand
-	case len(line) >= MaxLine:
-		return fmt.Errorf("too long; Asterisk takes at most %d bytes", MaxLine-1)
-	case words > maxWords:
-		return fmt.Errorf("%d words are too many; Asterisk takes at most %d", words, maxWords)
-	case quoted:
-		return errors.New("a quote that isn't closed")
-	}
-	return nil
-}
-
-// countWords counts the words that Asterisk makes of a line, and tells whether
-// a quote is open at its end. Quotes hold blanks together, and a backslash takes
-// the meaning from the next character.
-func countWords(line string) (n int, quoted bool) {
-	between, escaped := true, false
-	for i := range len(line) {
-		switch c := line[i]; {
-		case c == '\\' && !escaped:
-			escaped = true
-			continue
-		case blank(c) && !quoted && !escaped:
-			between = true
-			continue
-		case c == '"' && !escaped:
-			quoted = !quoted
-			if !quoted { // a word that is only closed here
-				continue
-			}
-		}
-		if between {
-			n++
-		}
-		between, escaped = false, false
-	}
-	return n, quoted
 }
 
 // beginsWith reports whether the first words of line are those of name.
