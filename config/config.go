@@ -8,8 +8,9 @@
 // only, and refused otherwise.
 //
 // The file is parsed to nodes once (document.go), and each section is a table
-// of key and decode function over a copy of its defaults (sections.go). What
-// concerns several sections is checked at the end (check.go).
+// of key and decode function over a copy of its defaults (sections.go, and
+// pools.go for those of a pool). What concerns several sections is checked at
+// the end (check.go).
 package config
 
 import (
@@ -45,17 +46,45 @@ type Listener struct {
 // Pool is a set of backends that serve the same scripts.
 type Pool struct {
 	Name                string        // letters, digits, dot, dash and underscore
-	Balance             string        // "round-robin" or "least-connections"
+	Balance             string        // "round-robin", "least-connections", "random", "hash" or "first"
+	HashField           string        // for "hash": "script" or an agi_… name
 	ConnectTimeout      time.Duration // for one attempt's connection
+	HedgeDelay          time.Duration // after which another backend is tried beside a slow one, less than ConnectTimeout; 0 = never
 	FirstCommandTimeout time.Duration // from the header sent to the first command; 0 = no limit
 	DispatchTimeout     time.Duration // for all attempts together, at least ConnectTimeout
 	Attempts            int           // backends that one session may try, at least 1
 	Replay              string        // "unread", "unanswered" or "never"
-	OnBackendLoss       string        // "failure" or "close"
+	OnBackendLoss       string        // "failure", "resume" (Attempts is 2 at least then) or "close"
 	ThinkTimeout        time.Duration // a backend's turn; 0 = no limit
 	HangupTimeout       time.Duration // what a backend gets after HANGUP
+	Queue               Queue
+	Fallback            Fallback
 	Health              Health
-	Backends            []Backend // at least one; names and addresses are unique in the pool
+	Ejection            Ejection
+	PanicThreshold      int           // percent of the backends; with fewer usable, all of them serve as a last resort; 0 = never
+	SlowStart           time.Duration // what a backend that comes back takes to its full weight; 0 = none
+	Backends            []Backend     // at least one; names and addresses are unique in the pool
+}
+
+// Queue is where sessions wait for a backend. The zero value is none.
+type Queue struct {
+	Timeout time.Duration // for one session; 0 exactly where Limit is 0
+	Limit   int           // sessions that wait at one time
+	Music   string        // the class of music on hold that the caller hears, "" = none
+}
+
+// Fallback is what Asterisk does when nothing can serve.
+type Fallback struct {
+	Commands []string // without line ends; each is one that Asterisk runs
+	Then     string   // "failure" or, where there are commands, "completed"
+}
+
+// Ejection is when a backend is taken out for its sessions' sake.
+type Ejection struct {
+	Failures   int           // in a row; 0 = never
+	Time       time.Duration // of the first ejection; the n-th in a row takes n times as long
+	MaxTime    time.Duration // of any, at least Time
+	MaxPercent int           // of the pool's backends at one time, 1 to 100
 }
 
 // Health is how a pool's backends are probed.

@@ -91,7 +91,13 @@ func TestEqualFiles(t *testing.T) {
 		{"a bare number is bytes", "listeners: [{max_header_bytes: 65536}]\n" + smallest, smallest},
 		{"an alias name of the private networks", "listeners: [{allow: [127.0.0.0/8, 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 169.254.0.0/16, '::1', 'fe80::/10', 'fc00::/7']}]\n" + smallest, smallest},
 		{"inert defaults of a listener's coming features", "listeners: [{accept_proxy_protocol: false, tls: {cert_file: , key_file: '', client_ca_file: }}]\n" + smallest, smallest},
-		{"inert defaults of a pool's coming features", pool("queue: {timeout: 0s, limit: 0}, fallback: {commands: []}, slow_start: 0s, tls: {ca_file: , cert_file: , key_file: , server_name: }, hash_field: , ejection: "), smallest},
+		{"inert defaults of a pool's coming features", pool("tls: {ca_file: , cert_file: , key_file: , server_name: }"), smallest},
+		{"no queue, no fallback", pool("queue: {timeout: 0, limit: 0, music: ''}, fallback: {commands: [], then: failure}"), smallest},
+		{"a pool's defaults written out", pool("balance: least-connections, hedge_delay: 250ms, ejection: {failures: 3, time: 10s, max_time: 300s, max_percent: 50}, panic_threshold: 50, slow_start: 0"), smallest},
+		{"a pool's new keys without values", pool("hash_field: , hedge_delay: , queue: , fallback: {commands: , then: }, ejection: {time: }, panic_threshold: , slow_start: "), smallest},
+		{"a longer time of ejection lengthens max_time", pool("ejection: {time: 10m}"), pool("ejection: {time: 10m, max_time: 10m}")},
+		{"a short connect_timeout needs no hedge", pool("connect_timeout: 250ms"), pool("connect_timeout: 250ms, hedge_delay: 0")},
+		{"the default field to hash", pool("balance: hash"), pool("balance: hash, hash_field: agi_uniqueid")},
 		{"inert default of the admin's coming feature", smallest + "admin: {address: 127.0.0.1:9577, web_config_file: }", smallest},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -27,12 +27,15 @@ func defaultListener() Listener {
 func defaultPool() Pool {
 	return Pool{
 		Balance:         "least-connections",
+		HashField:       "agi_uniqueid",
 		ConnectTimeout:  time.Second,
+		HedgeDelay:      250 * time.Millisecond,
 		DispatchTimeout: 20 * time.Second,
 		Attempts:        3,
 		Replay:          "unread",
 		OnBackendLoss:   "failure",
 		HangupTimeout:   time.Minute,
+		Fallback:        Fallback{Then: "failure"},
 		Health: Health{
 			Probe:        "agi",
 			Script:       "agiproxy-probe",
@@ -44,6 +47,8 @@ func defaultPool() Pool {
 			Rise:         2,
 			Fall:         3,
 		},
+		Ejection:       Ejection{Failures: 3, Time: 10 * time.Second, MaxTime: 5 * time.Minute, MaxPercent: 50},
+		PanicThreshold: 50,
 	}
 }
 

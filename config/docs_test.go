@@ -18,8 +18,9 @@ func tables() map[string]fields {
 		"listeners":    d.listenerFields(new(Listener)),
 		"listener tls": d.listenerTLSFields(),
 		"pools":        d.poolFields(new(Pool), nil),
-		"queue":        d.queueFields(),
-		"fallback":     d.fallbackFields(),
+		"queue":        d.queueFields(new(Queue)),
+		"fallback":     d.fallbackFields(new(Fallback)),
+		"ejection":     d.ejectionFields(new(Ejection)),
 		"health":       d.healthFields(new(Health)),
 		"pool tls":     d.poolTLSFields(),
 		"backends":     d.backendFields(new(Backend)),
@@ -91,13 +92,13 @@ func TestTablesAreAllTables(t *testing.T) {
 // Each example of the page is a right file, once what it leaves out is added.
 func TestDocumentedExamplesAreRight(t *testing.T) {
 	blocks := regexp.MustCompile("(?ms)^ *```yaml\n(.*?)^ *```").FindAllStringSubmatch(readDocs(t), -1)
-	if len(blocks) < 7 {
+	if len(blocks) < 10 {
 		t.Fatalf("found %d examples; want all", len(blocks))
 	}
 	for _, block := range blocks {
 		file := block[1]
 		switch {
-		case strings.HasPrefix(file, "    health:"):
+		case strings.HasPrefix(file, "    ") && !strings.HasPrefix(file, "    backends:"):
 			file = "pools:\n  ivr:\n" + file + "    backends: [10.0.0.11:4573]\n"
 		case strings.HasPrefix(file, "    backends:"):
 			file = "pools:\n  ivr:\n" + file

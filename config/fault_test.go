@@ -14,6 +14,11 @@ func inPool(line string) string {
 	return "pools:\n  ivr:\n    backends: [10.0.0.11:4573]\n    " + line + "\n"
 }
 
+// inFallback has the commands from line 6 on, in column 9.
+func inFallback(commands ...string) string {
+	return inPool("fallback:\n      commands:\n      " + strings.Join(commands, "\n      "))
+}
+
 func inHealth(line string) string {
 	return "pools:\n  ivr:\n    health:\n      " + line + "\n    backends: [10.0.0.11:4573]\n"
 }
@@ -78,7 +83,7 @@ var faultCases = []struct {
 	{"a tag of its own", inPool("replay: !secret never"), []string{`f:4:13: replay: want unread, unanswered or never, got a value with the tag !secret`}},
 	{"a mapping with a tag of its own", inPool("health: !x {rise: 1}"), []string{`f:4:13: health: want a mapping of keys and values, got a value with the tag !x`}},
 	{"a value under a null tag", inPool("replay: !!null never"), []string{`f:4:13: replay: want unread, unanswered or never, got a value with the tag !!null`}},
-	{"unknown key", inPool("atempts: 3"), []string{`f:4:5: unknown key "atempts"; want one of attempts, backends, balance, connect_timeout, dispatch_timeout, ejection, fallback, first_command_timeout, hangup_timeout, hash_field, health, on_backend_loss, queue, replay, slow_start, think_timeout, tls; did you mean attempts?`}},
+	{"unknown key", inPool("atempts: 3"), []string{`f:4:5: unknown key "atempts"; want one of attempts, backends, balance, connect_timeout, dispatch_timeout, ejection, fallback, first_command_timeout, hangup_timeout, hash_field, health, hedge_delay, on_backend_loss, panic_threshold, queue, replay, slow_start, think_timeout, tls; did you mean attempts?`}},
 	{"unknown key far from all", smallest + "colour: blue\n", []string{`f:2:1: unknown key "colour"; want one of admin, drain_timeout, engine, listeners, log, loops, pools, routes`}},
 	{"unknown key in health", inHealth("risen: 2"), []string{`f:4:7: unknown key "health.risen"; want one of expect, fall, fast_interval, interval, on_down, probe, rise, script, timeout; did you mean rise?`}},
 	{"unknown key in a backend", inBackend("{address: \"10.0.0.11:4573\", wieght: 2}"), []string{`f:4:35: unknown key "wieght"; want one of address, backup, dns, exec, max_sessions, name, srv, weight, workers; did you mean weight?`}},
@@ -91,7 +96,7 @@ var faultCases = []struct {
 	}},
 	{"a pool with an empty list of backends", "pools:\n  ivr: {backends: []}\n", []string{`f:2:3: pool "ivr": no backends; want at least one, such as {address: "10.0.0.11:4573"}`}},
 	{"a pool that is text", "pools:\n  ivr: 10.0.0.11:4573\n", []string{`f:2:8: pools.ivr: want a mapping of keys and values, got "10.0.0.11:4573"`}},
-	{"unknown choice", inPool("balance: leastconn"), []string{`f:4:14: balance: "leastconn" is unknown; want round-robin or least-connections; did you mean least-connections?`}},
+	{"unknown choice", inPool("balance: leastconn"), []string{`f:4:14: balance: "leastconn" is unknown; want round-robin, least-connections, random, hash or first; did you mean least-connections?`}},
 	{"unknown choice close to one", inPool("replay: unansward"), []string{`f:4:13: replay: "unansward" is unknown; want unread, unanswered or never; did you mean unanswered?`}},
 	{"a list where a word should be", inPool("replay: [never]"), []string{`f:4:13: replay: want unread, unanswered or never, got a list`}},
 	{"a mapping where a number should be", inPool("attempts: {max: 3}"), []string{`f:4:15: attempts: want a whole number from 1 to 100, got a mapping`}},
@@ -183,19 +188,72 @@ var faultCases = []struct {
 		`f:2:31: log.format: "jason" is unknown; want text or json; did you mean json?`,
 	}},
 	{"loops out of bounds", smallest + "loops: 1000\n", []string{`f:2:8: loops: 1000 is out of bounds; want a whole number from 0 to 256`}},
-	{"random is not there yet", inPool("balance: random"), []string{`f:4:14: balance: random is not supported yet; want round-robin or least-connections`}},
-	{"hash is not there yet", inPool("balance: hash\n    hash_field: agi_uniqueid"), []string{
-		`f:4:14: balance: hash is not supported yet; want round-robin or least-connections`,
-		`f:5:17: hash_field is not supported yet; leave it out`,
+	{"a field to hash that is none", inPool("balance: hash\n    hash_field: callerid"), []string{`f:5:17: hash_field: "callerid": no such field; want script, or a header field such as agi_uniqueid`}},
+	{"a field to hash that is empty", inPool("balance: hash\n    hash_field: \"\""), []string{`f:5:17: hash_field: "": no such field; want script, or a header field such as agi_uniqueid`}},
+	{"a field to hash and no hash", inPool("hash_field: agi_callerid"), []string{`f:4:17: hash_field: nobody looks at it under balance: least-connections; want balance: hash, or no such key`}},
+	{"a field to hash under a bad policy", inPool("balance: maglev\n    hash_field: script"), []string{`f:4:14: balance: "maglev" is unknown; want round-robin, least-connections, random, hash or first`}},
+	{"a hedge_delay as long as connect_timeout", inPool("connect_timeout: 200ms\n    hedge_delay: 200ms"), []string{`f:5:18: hedge_delay: 200ms is not less than connect_timeout, 200ms; want less, or 0 for never`}},
+	{"a hedge_delay beyond the default connect_timeout", inPool("hedge_delay: 2s"), []string{`f:4:18: hedge_delay: 2s is not less than connect_timeout, 1s; want less, or 0 for never`}},
+	{"a hedge_delay too short", inPool("hedge_delay: 1ms"), []string{`f:4:18: hedge_delay: 1ms is out of bounds; want 0s, or 10ms to 1m`}},
+	{"a hedge_delay beside a bad connect_timeout", inPool("connect_timeout: 0\n    hedge_delay: 30s"), []string{`f:4:22: connect_timeout: 0 is out of bounds; want 1ms to 1m`}},
+	{"a bad hedge_delay beside a short connect_timeout", inPool("connect_timeout: 100ms\n    hedge_delay: 1"), []string{`f:5:18: hedge_delay: 1 lacks its unit; want a duration such as 5s or 250ms`}},
+	{"resume with one attempt", inPool("attempts: 1\n    on_backend_loss: resume"), []string{`f:5:22: on_backend_loss: resume takes another backend, which attempts: 1 forbids; want attempts: 2 or more`}},
+	{"resume without replay", inPool("replay: never\n    on_backend_loss: resume"), []string{`f:5:22: on_backend_loss: resume replays the header, which replay: never forbids; want unread or unanswered`}},
+	{"resume with attempts out of bounds", inPool("attempts: 0\n    on_backend_loss: resume"), []string{`f:4:15: attempts: 0 is out of bounds; want a whole number from 1 to 100`}},
+	{"a queue without limit", inPool("queue: {timeout: 30s}"), []string{`f:4:22: queue.timeout: without queue.limit nobody waits; want both, or neither`}},
+	{"a queue of limit 0", inPool("queue: {timeout: 30s, limit: 0}"), []string{`f:4:22: queue.timeout: without queue.limit nobody waits; want both, or neither`}},
+	{"a queue without timeout", inPool("queue: {limit: 10}"), []string{`f:4:20: queue.limit: without queue.timeout nobody waits; want both, or neither`}},
+	{"music without queue", inPool("queue: {music: default}"), []string{`f:4:20: queue.music: without queue.timeout and limit nobody waits to hear it`}},
+	{"a class of music that is two words", inPool("queue: {timeout: 5s, limit: 10, music: my music}"), []string{`f:4:44: queue.music: "my music": blanks, quotes, backslashes or control characters; want a plain word, such as default`}},
+	{"a class of music in quotes", inPool("queue: {timeout: 5s, limit: 10, music: '\"a\"'}"), []string{`f:4:44: queue.music: "\"a\"": blanks, quotes, backslashes or control characters; want a plain word, such as default`}},
+	{"a class of music with a backslash", inPool("queue: {timeout: 5s, limit: 10, music: 'a\\b'}"), []string{`f:4:44: queue.music: "a\\b": blanks, quotes, backslashes or control characters; want a plain word, such as default`}},
+	{"a class of music too long", inPool("queue: {timeout: 5s, limit: 10, music: " + strings.Repeat("x", 80) + "}"), []string{`f:4:44: queue.music: "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…": the name is too long; want at most 79 bytes`}},
+	{"a queue out of bounds", inPool("queue: {timeout: 2h, limit: 1000001, music: x}"), []string{
+		`f:4:22: queue.timeout: 2h is out of bounds; want 0s, or 10ms to 1h`,
+		`f:4:33: queue.limit: 1000001 is out of bounds; want a whole number from 0 to 1000000`,
 	}},
-	{"resume is not there yet", inPool("on_backend_loss: resume"), []string{`f:4:22: on_backend_loss: resume is not supported yet; want failure or close`}},
-	{"queue is not there yet", inPool("queue: {timeout: 5s, limit: 10}"), []string{
-		`f:4:22: queue.timeout is not supported yet; leave it out`,
-		`f:4:33: queue.limit is not supported yet; leave it out`,
+	{"an unknown key of the queue", inPool("queue: {time: 30s}"), []string{`f:4:13: unknown key "queue.time"; want one of limit, music, timeout; did you mean timeout?`}},
+	{"a command that is misspelt", inFallback("- EXEX Playback sorry", "- stream fil sorry \"\"", "- SET VAR X 1", "- WAIT FOR DIGITS 100"), []string{
+		`f:6:9: fallback.commands: "EXEX Playback sorry": no command that Asterisk knows; did you mean EXEC?`,
+		`f:7:9: fallback.commands: "stream fil sorry \"\"": no command that Asterisk knows; did you mean STREAM FILE?`,
+		`f:8:9: fallback.commands: "SET VAR X 1": no command that Asterisk knows; did you mean SET VARIABLE?`,
+		`f:9:9: fallback.commands: "WAIT FOR DIGITS 100": no command that Asterisk knows; did you mean WAIT FOR DIGIT?`,
 	}},
-	{"fallback is not there yet", inPool("fallback: {commands: [ANSWER]}"), []string{`f:4:26: fallback.commands is not supported yet; leave it out`}},
-	{"ejection is not there yet", inPool("ejection: {failures: 3, time: 10s, max_time: 300s, max_percent: 50}"), []string{`f:4:15: ejection is not supported yet; leave it out`}},
-	{"slow_start is not there yet", inPool("slow_start: 30s"), []string{`f:4:17: slow_start is not supported yet; leave it out`}},
+	{"an application without EXEC", inFallback("- Playback(sorry)", "- \"\""), []string{
+		`f:6:9: fallback.commands: "Playback(sorry)": no command that Asterisk knows; want one of AGI's own, with the dialplan's applications behind EXEC, such as EXEC Playback sorry`,
+		`f:7:9: fallback.commands: "": no command that Asterisk knows; want one of AGI's own, with the dialplan's applications behind EXEC, such as EXEC Playback sorry`,
+	}},
+	{"commands that Asterisk would not run", inFallback("- failure", "- \"ANSWER\\nHANGUP\"", "- NOOP "+strings.Repeat("x", 8186), "- NOOP"+strings.Repeat(" x", 127), "- EXEC Playback \"sorry", "- SET VARIABLE X two words"), []string{
+		`f:6:9: fallback.commands: "failure": this ends the session with AGISTATUS=FAILURE and is no command`,
+		`f:7:9: fallback.commands: "ANSWER\nHANGUP": a line break or NUL inside; one command is one line`,
+		`f:8:9: fallback.commands: "NOOP xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…": too long; Asterisk takes at most 8190 bytes`,
+		`f:9:9: fallback.commands: "NOOP x x x x x x x x x x x x x x x x x x x x x x x x x x x x…": 128 words are too many; Asterisk takes at most 127`,
+		`f:10:9: fallback.commands: "EXEC Playback \"sorry": a quote that isn't closed`,
+		`f:11:9: fallback.commands: "SET VARIABLE X two words": SET VARIABLE has 3 arguments; want 2 at most, with quotes around one that has blanks`,
+	}},
+	{"a command behind a hangup", inFallback("- ANSWER", "- hangup", "- NOOP"), []string{`f:8:9: fallback.commands: "NOOP": nothing runs after HANGUP`}},
+	{"a command that is a mapping", inFallback("- EXEC: Playback"), []string{`f:6:9: fallback.commands: want an AGI command such as EXEC Playback sorry, got a mapping`}},
+	{"a list of lists", inFallback("- [ANSWER, HANGUP]"), []string{`f:6:9: fallback.commands: want an AGI command such as EXEC Playback sorry, got a list`}},
+	{"an empty command", inFallback("-"), []string{`f:6:8: fallback.commands: an empty entry`}},
+	{"commands without a list", inPool("fallback: {commands: ANSWER}"), []string{`f:4:26: fallback.commands: want a list, got "ANSWER"`}},
+	{"too many commands", inFallback(slices.Repeat([]string{"- NOOP"}, 101)...), []string{`f:106:9: fallback.commands: 101 entries are too many; want at most 100`}},
+	{"completed without commands", inPool("fallback: {then: completed}"), []string{`f:4:22: fallback.then: without commands, completed would hide from the dialplan that nothing served the call; want commands, or failure`}},
+	{"completed with an empty list", inPool("fallback: {then: completed, commands: []}"), []string{`f:4:22: fallback.then: without commands, completed would hide from the dialplan that nothing served the call; want commands, or failure`}},
+	{"completed with a bad command", inPool("fallback: {then: completed, commands: [DIAL]}"), []string{`f:4:44: fallback.commands: "DIAL": no command that Asterisk knows; want one of AGI's own, with the dialplan's applications behind EXEC, such as EXEC Playback sorry`}},
+	{"an end that is unknown", inPool("fallback: {then: success, commands: [ANSWER]}"), []string{`f:4:22: fallback.then: "success" is unknown; want failure or completed`}},
+	{"ejection out of bounds", inPool("ejection: {failures: 1001, time: 0s, max_time: 25h, max_percent: 0}"), []string{
+		`f:4:26: ejection.failures: 1001 is out of bounds; want a whole number from 0 to 1000`,
+		`f:4:38: ejection.time: 0s is out of bounds; want 10ms to 24h`,
+		`f:4:52: ejection.max_time: 25h is out of bounds; want 10ms to 24h`,
+		`f:4:70: ejection.max_percent: 0 is out of bounds; want a whole number from 1 to 100`,
+	}},
+	{"more than all ejected", inPool("ejection: {max_percent: 101}"), []string{`f:4:29: ejection.max_percent: 101 is out of bounds; want a whole number from 1 to 100`}},
+	{"ejection's max_time below its time", inPool("ejection: {time: 1m, max_time: 30s}"), []string{`f:4:36: ejection.max_time: 30s is less than ejection.time, 1m`}},
+	{"ejection's max_time below the default time", inPool("ejection: {max_time: 5s}"), []string{`f:4:26: ejection.max_time: 5s is less than ejection.time, 10s`}},
+	{"a panic_threshold above 100", inPool("panic_threshold: 101"), []string{`f:4:22: panic_threshold: 101 is out of bounds; want a whole number from 0 to 100`}},
+	{"a panic_threshold in percent", inPool("panic_threshold: 50%"), []string{`f:4:22: panic_threshold: "50%" is no whole number; want one from 0 to 100`}},
+	{"a slow_start without unit", inPool("slow_start: 30"), []string{`f:4:17: slow_start: 30 lacks its unit; want a duration such as 5s or 250ms`}},
+	{"a slow_start too long", inPool("slow_start: 2h"), []string{`f:4:17: slow_start: 2h is out of bounds; want 0s, or 10ms to 1h`}},
 	{"TLS to backends is not there yet", inPool("tls: {ca_file: ca.pem, key: k}"), []string{
 		`f:4:20: tls.ca_file is not supported yet; leave it out`,
 		`f:4:28: unknown key "tls.key"; want one of ca_file, cert_file, key_file, server_name`,
@@ -216,7 +274,7 @@ var faultCases = []struct {
 	{"all faults at once", inPool("attempts: 0\n    replay: x\n    foo: 1"), []string{
 		`f:4:15: attempts: 0 is out of bounds; want a whole number from 1 to 100`,
 		`f:5:13: replay: "x" is unknown; want unread, unanswered or never`,
-		`f:6:5: unknown key "foo"; want one of attempts, backends, balance, connect_timeout, dispatch_timeout, ejection, fallback, first_command_timeout, hangup_timeout, hash_field, health, on_backend_loss, queue, replay, slow_start, think_timeout, tls`,
+		`f:6:5: unknown key "foo"; want one of attempts, backends, balance, connect_timeout, dispatch_timeout, ejection, fallback, first_command_timeout, hangup_timeout, hash_field, health, hedge_delay, on_backend_loss, panic_threshold, queue, replay, slow_start, think_timeout, tls`,
 	}},
 	{"a fault that two aliases lead to", "pools:\n  a: &a {backends: [10.0.0.1:4573], attempts: 0}\n  b: *a\nroutes: [{match: {script: x}, pool: a}, {pool: b}]\n", []string{`f:2:47: attempts: 0 is out of bounds; want a whole number from 1 to 100`}},
 	{"too many listeners", smallest + "listeners: [" + strings.Repeat("{},", 65) + "]\n", []string{`f:2:205: listeners: 65 entries are too many; want at most 64`}},

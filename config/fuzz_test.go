@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"agiproxy/agi"
 )
 
 // FuzzParse asserts that no file makes Parse panic, that what it refuses has
@@ -92,10 +94,28 @@ func checkPromises(t *testing.T, c *Config) {
 	for _, p := range c.Pools {
 		check("a pool's name", checkName(p.Name) == nil && !names[p.Name])
 		names[p.Name] = true
-		oneOf("balance", p.Balance, "round-robin", "least-connections")
+		oneOf("balance", p.Balance, "round-robin", "least-connections", "random", "hash", "first")
 		oneOf("replay", p.Replay, "unread", "unanswered", "never")
-		oneOf("on_backend_loss", p.OnBackendLoss, "failure", "close")
+		oneOf("on_backend_loss", p.OnBackendLoss, "failure", "resume", "close")
 		within("attempts", p.Attempts, 1, 100)
+		check("hash_field", p.HashField == "script" || fieldName.MatchString(p.HashField))
+		check("hedge_delay is not less than connect_timeout", p.HedgeDelay >= 0 && p.HedgeDelay < p.ConnectTimeout)
+		check("resume that can't", p.OnBackendLoss != "resume" || p.Attempts > 1 && p.Replay != "never")
+		lasting("queue.timeout", p.Queue.Timeout, 0, time.Hour)
+		within("queue.limit", p.Queue.Limit, 0, maxSessions)
+		check("half a queue", (p.Queue.Timeout > 0) == (p.Queue.Limit > 0) && (p.Queue.Limit > 0 || p.Queue.Music == ""))
+		check("music is no word", !strings.ContainsAny(p.Queue.Music, " \t\r\n\"\\"))
+		for _, line := range p.Fallback.Commands {
+			check("a command", agi.CheckCommand(line) == nil)
+		}
+		oneOf("then", p.Fallback.Then, "failure", "completed")
+		check("completed without commands", p.Fallback.Then == "failure" || len(p.Fallback.Commands) > 0)
+		within("ejection.failures", p.Ejection.Failures, 0, 1000)
+		lasting("ejection.time", p.Ejection.Time, 10*time.Millisecond, p.Ejection.MaxTime)
+		lasting("ejection.max_time", p.Ejection.MaxTime, p.Ejection.Time, 24*time.Hour)
+		within("ejection.max_percent", p.Ejection.MaxPercent, 1, 100)
+		within("panic_threshold", p.PanicThreshold, 0, 100)
+		lasting("slow_start", p.SlowStart, 0, time.Hour)
 		lasting("connect_timeout", p.ConnectTimeout, time.Millisecond, p.DispatchTimeout)
 		lasting("first_command_timeout", p.FirstCommandTimeout, 0, 24*time.Hour)
 		lasting("think_timeout", p.ThinkTimeout, 0, 24*time.Hour)

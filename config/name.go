@@ -41,3 +41,26 @@ func scriptName(s string) (string, error) {
 	}
 	return s, nil
 }
+
+// hashField checks what a session is hashed by.
+func hashField(s string) (string, error) {
+	if s != "script" && !fieldName.MatchString(s) {
+		return "", errors.New("no such field; want script, or a header field such as agi_uniqueid")
+	}
+	return s, nil
+}
+
+// musicClass checks a class of music on hold, which becomes a word of an AGI
+// command, or "".
+//
+// Source: MAX_MUSICCLASS in Asterisk's include/asterisk/channel.h is 80, the
+// NUL included.
+func musicClass(s string) (string, error) {
+	switch {
+	case len(s) > 79:
+		return "", errors.New("the name is too long; want at most 79 bytes")
+	case strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '"' || r == '\\' }):
+		return "", errors.New("blanks, quotes, backslashes or control characters; want a plain word, such as default")
+	}
+	return s, nil
+}

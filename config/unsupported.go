@@ -27,36 +27,6 @@ func (d *decoder) notYet(advice string) decode {
 	}
 }
 
-// soon is known, but for the words that will be known one day.
-func (d *decoder) soon(known decode, want string, words ...string) decode {
-	return func(key string, n *yaml.Node) {
-		if n.Kind == yaml.ScalarNode && slices.Contains(words, n.Value) {
-			d.notYet(want)(key+": "+n.Value, n)
-			return
-		}
-		known(key, n)
-	}
-}
-
-// noTime accepts a duration of zero.
-func (d *decoder) noTime(key string, n *yaml.Node) {
-	if value, ok := d.parseDuration(key, n); ok && value != 0 {
-		d.notYet("leave it out")(key, n)
-	}
-}
-
-func (d *decoder) queueFields() fields {
-	return fields{"timeout": d.noTime, "limit": d.only("0")}
-}
-
-func (d *decoder) fallbackFields() fields {
-	return fields{"commands": func(key string, n *yaml.Node) {
-		if n.Kind != yaml.SequenceNode || len(n.Content) > 0 {
-			d.notYet("leave it out")(key, n)
-		}
-	}}
-}
-
 func (d *decoder) listenerTLSFields() fields {
 	file := d.only("")
 	return fields{"cert_file": file, "key_file": file, "client_ca_file": file}

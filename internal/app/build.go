@@ -112,9 +112,19 @@ func (v *version) table() *proxy.Table {
 	}
 	t := &proxy.Table{Routes: v.routes}
 	for _, p := range v.pools {
-		t.Pools = append(t.Pools, proxy.NewPool(p.config.Name, poolOptions(&p.config), balancer.NewPool(p.policy, balancer.Options{}, p.backends)))
+		t.Pools = append(t.Pools, proxy.NewPool(p.config.Name, poolOptions(&p.config), balancer.NewPool(p.policy, balancerOptions(&p.config), p.backends)))
 	}
 	return t
+}
+
+// balancerOptions are a pool's options as package balancer has them.
+func balancerOptions(p *config.Pool) balancer.Options {
+	return balancer.Options{
+		Ejection:  balancer.Ejection(p.Ejection),
+		Panic:     p.PanicThreshold,
+		SlowStart: p.SlowStart,
+		Queue:     p.Queue.Limit,
+	}
 }
 
 // poolOptions are a pool's options as package proxy has them.

@@ -17,7 +17,8 @@ admin         → proxy, balancer
 proxy         → agi, balancer
 health        → agi
 internal/agisim → agi
-agi, balancer, config, internal/{loop,sim,resolve,logsink} → nothing of ours
+config        → agi
+agi, balancer, internal/{loop,sim,resolve,logsink} → nothing of ours
 `
 
 func TestImports(t *testing.T) {
