@@ -202,12 +202,17 @@ func (b *Backend) borrow() bool {
 // zero Loan is none. It belongs to one session and is not safe for concurrent
 // use.
 type Loan struct {
-	backend *Backend
-	waiting bool // the server owes nothing
+	backend  *Backend
+	waiting  bool // the server owes nothing
+	doubtful bool
 }
 
 // Backend returns the backend that was picked, nil for the zero Loan.
 func (l *Loan) Backend() *Backend { return l.backend }
+
+// Doubtful reports whether the backend was picked although it counts as down or
+// ejected, see [Options].Panic.
+func (l *Loan) Doubtful() bool { return l.doubtful }
 
 // ServersTurn says whether the server owes the session's next move. A loan
 // begins with the server's turn.

@@ -112,7 +112,7 @@ func (p *Pool) pick(tried []*Backend, key uint64) (Loan, error) {
 	}
 	if p.panics() {
 		if b := p.borrow(lastRanks[:], tried, key); b != nil {
-			return Loan{backend: b}, nil
+			return Loan{backend: b, doubtful: true}, nil
 		}
 	}
 	return Loan{}, ErrNoBackend

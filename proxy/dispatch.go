@@ -122,11 +122,12 @@ func (s *Session) sendHeader() {
 	s.countToBackend(len(header))
 	s.back.Write(header)
 	s.turnSince = s.now()
-	if s.pool.opts.FirstCommandTimeout > 0 {
+	if s.pool.opts.FirstCommandTimeout > 0 || s.loan.Doubtful() {
 		s.armAttempt(s.pool.opts.FirstCommandTimeout)
 	} else {
 		// A backend may be full and let sessions wait in its line, as it would
-		// let them wait without a proxy.
+		// let them wait without a proxy. Of one that counts as down silence
+		// means something else.
 		s.front.SetTimer(0)
 	}
 }

@@ -209,7 +209,7 @@ func TestMetricsPageHasTheValues(t *testing.T) {
 	// What no simulated call brings about.
 	counted := map[string][]string{
 		"Outcomes":                        {Rejected.String(), Killed.String()},
-		"Results of attempts":             {"unreachable", "local", "error"},
+		"Results of attempts":             {"unreachable", "local", "error", "outrun"},
 		"Reasons of rejected connections": {"not_allowed", "max_sessions", "descriptors"},
 	}
 	for _, c := range outcomes {

@@ -128,7 +128,7 @@ func (a *App) start() error {
 		}
 	}
 	a.version = v
-	a.server.Swap(v.table())
+	a.server.Swap(a.table(v, a.server.Table()))
 	a.metrics.reloaded(nil)
 	return nil
 }

@@ -9,8 +9,12 @@ func TestServesAndFailsOver(t *testing.T) {
 		place(t, p.addr(0), "menu").wantServed("good")
 	}
 	p.wantOutcomes(map[string]uint64{"completed": 20})
-	if n, _ := p.series("agiproxy_attempts_total", "dead", "ivr", "refused"); n < 9 || n > 11 {
-		t.Errorf("%v attempts on the dead backend; want its half of 20 calls", n)
+	if n, _ := p.series("agiproxy_attempts_total", "dead", "ivr", "refused"); n != 3 {
+		t.Errorf("%v attempts on the dead backend; want three, after which it is ejected", n)
+	}
+	p.state("dead", "ejected")
+	if n, _ := p.series("agiproxy_backend_ejections_total", "dead", "ivr"); n != 1 {
+		t.Errorf("%v ejections of the dead backend; want 1", n)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"agiproxy/balancer"
 	"agiproxy/config"
@@ -105,14 +106,23 @@ func (v *version) resolve(log hclog.Logger) {
 }
 
 // table gives the backends what v says of them and makes what sessions see. It is
-// called once, when v comes into force.
-func (v *version) table() *proxy.Table {
+// called once, when v comes into force after before. Sessions that wait for a
+// slot do so in the pool's new version from then on.
+func (a *App) table(v *version, before *proxy.Table) *proxy.Table {
 	for _, b := range v.backends {
 		b.Configure(b.conf.Weight, b.conf.MaxSessions, b.conf.Backup)
 	}
 	t := &proxy.Table{Routes: v.routes}
 	for _, p := range v.pools {
-		t.Pools = append(t.Pools, proxy.NewPool(p.config.Name, poolOptions(&p.config), balancer.NewPool(p.policy, balancerOptions(&p.config), p.backends)))
+		o := balancerOptions(&p.config)
+		logEjections(&o, a.log.Named("balancer").With("pool", p.config.Name))
+		pool := balancer.NewPool(p.policy, o, p.backends)
+		for _, old := range before.Pools {
+			if old.Name() == p.config.Name {
+				pool.Inherit(old.Backends())
+			}
+		}
+		t.Pools = append(t.Pools, proxy.NewPool(p.config.Name, poolOptions(&p.config), pool))
 	}
 	return t
 }
@@ -127,6 +137,16 @@ func balancerOptions(p *config.Pool) balancer.Options {
 	}
 }
 
+// logEjections has ejections logged.
+func logEjections(o *balancer.Options, log hclog.Logger) {
+	o.Ejected = func(b *balancer.Backend, d time.Duration) {
+		log.Warn("backend ejected", "backend", b.Name(), "address", b.Address(), "duration", d)
+	}
+	o.Returned = func(b *balancer.Backend) {
+		log.Info("backend returns from ejection", "backend", b.Name(), "address", b.Address())
+	}
+}
+
 // poolOptions are a pool's options as package proxy has them.
 func poolOptions(p *config.Pool) proxy.PoolOptions {
 	o := proxy.PoolOptions{
@@ -136,6 +156,14 @@ func poolOptions(p *config.Pool) proxy.PoolOptions {
 		Attempts:            p.Attempts,
 		ThinkTimeout:        p.ThinkTimeout,
 		HangupTimeout:       p.HangupTimeout,
+		HedgeDelay:          p.HedgeDelay,
+		QueueTimeout:        p.Queue.Timeout,
+		Music:               p.Queue.Music,
+		Fallback:            p.Fallback.Commands,
+		FallbackCompletes:   p.Fallback.Then == "completed",
+	}
+	if p.Balance == "hash" {
+		o.HashField = p.HashField
 	}
 	switch p.Replay {
 	case "unanswered":
@@ -143,8 +171,11 @@ func poolOptions(p *config.Pool) proxy.PoolOptions {
 	case "never":
 		o.Replay = proxy.ReplayNever
 	}
-	if p.OnBackendLoss == "close" {
+	switch p.OnBackendLoss {
+	case "close":
 		o.OnLoss = proxy.LossClose
+	case "resume":
+		o.OnLoss = proxy.LossResume
 	}
 	return o
 }

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"reflect"
 	"testing"
 	"time"
 
@@ -27,7 +28,7 @@ pools:
 		SlowStart: 20 * time.Second,
 		Queue:     100,
 	}
-	if got := balancerOptions(&cfg.Pools[0]); got != want {
+	if got := balancerOptions(&cfg.Pools[0]); !reflect.DeepEqual(got, want) {
 		t.Errorf("balancerOptions = %+v; want %+v", got, want)
 	}
 }

@@ -50,7 +50,7 @@ func TestOnDown(t *testing.T) {
 		t.Run(on, func(t *testing.T) {
 			s := startServer(t, "ivr1")
 			settings := strings.Replace(quick, "}", ", on_down: "+on+"}", 1)
-			p := serve(t, file(settings, s.entry("")))
+			p := serve(t, file(settings+"panic_threshold: 0\n", s.entry("")))
 			held, inCommand := hold(t, p.addr(0), "hold", s), hold(t, p.addr(0), "exec", s)
 			s.setSick(true)
 			p.state("ivr1", "down")

@@ -72,7 +72,7 @@ func (a *App) adopt(v *version, fronts []*front) bool {
 	a.log.SetLevel(hclog.LevelFromString(v.config.Log.Level))
 	before, opened, closed := a.version, without(fronts, a.fronts), without(a.fronts, fronts)
 	a.version, a.fronts = v, fronts
-	a.server.Swap(v.table())
+	a.server.Swap(a.table(v, a.server.Table()))
 	for i, f := range fronts {
 		f.listener.Configure(listenerOptions(&v.config.Listeners[i]))
 	}

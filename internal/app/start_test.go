@@ -27,8 +27,8 @@ func TestNewThatFailsLeavesNothing(t *testing.T) {
 		want   string
 	}{
 		"no such policy": {
-			func(c *config.Config) { c.Pools[0].Balance = "hash" },
-			`pool ivr: no balancing policy "hash"`,
+			func(c *config.Config) { c.Pools[0].Balance = "fair" },
+			`pool ivr: no balancing policy "fair"`,
 		},
 		"no such pattern": {
 			func(c *config.Config) {
