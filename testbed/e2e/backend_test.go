@@ -159,6 +159,9 @@ type faultServer struct {
 
 func (b faultServer) entry() (name, addr string) { return b.name, b.Addr() }
 
+// faultless is what a server is told that is to serve again.
+var faultless = fault.Behaviour{Mode: fault.OK}
+
 // fault starts a server that behaves as the query says.
 func (s *suite) fault(t *testing.T, name, query string) faultServer {
 	t.Helper()
