@@ -20,7 +20,7 @@ type chaos struct {
 }
 
 // chaosWidth is how many calls there are at a time.
-const chaosWidth = 40
+const chaosWidth = 48
 
 // chaosOf reads from the environment what is to be done: AGIPROXY_E2E_CHAOS=full is
 // 500 calls, through HAProxy as well, and AGIPROXY_E2E_SEED an earlier run's seed.
