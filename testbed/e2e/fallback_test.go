@@ -6,7 +6,7 @@ import (
 )
 
 // With no backend left, the pool's own commands take the call elsewhere in the
-// dialplan.
+// dialplan, which is told why.
 func TestFallbackTakesTheCallElsewhere(t *testing.T) {
 	s := begin(t)
 	const n = 20
@@ -17,8 +17,8 @@ func TestFallbackTakesTheCallElsewhere(t *testing.T) {
 	atRest := p.atRest(t)
 	results := wait(t, 20*time.Second, s.place(t, n, s.script("ivr"))...)
 	for _, r := range results {
-		if r.where != "elsewhere" || r.status != "SUCCESS" || r.fell != "yes" || r.served != "" {
-			t.Errorf("%v; want SUCCESS, elsewhere, fell=yes", r)
+		if r.where != "elsewhere" || r.status != "SUCCESS" || r.proxyStatus != "NOBACKEND" || r.fell != "yes" || r.served != "" {
+			t.Errorf("%v; want SUCCESS, NOBACKEND, elsewhere, fell=yes", r)
 		}
 		if r.took() < time.Second {
 			t.Errorf("%v; want that the sound is played, which takes more than a second", r)
@@ -34,10 +34,10 @@ func TestFallbackThenFailure(t *testing.T) {
 	s := begin(t)
 	const n = 20
 	gone := s.fault(t, "ivr1", "fault=refuse")
-	// GET DATA without a file is answered by its usage; the variable is of three lines
+	// abc is no number, so the usage is the answer; the variable is of three lines
 	p := s.proxy(t, s.pool(`
 		health: {probe: none}
-		fallback: {commands: ["GET DATA", "EXEC Exec Set(LINES=${URIDECODE(1%0A200 result=1%0A3)})", "GET VARIABLE LINES", "EXEC Playback beep", "SET VARIABLE FELL yes"], then: failure}`, gone))
+		fallback: {commands: ["SAY NUMBER abc 0", "EXEC Exec Set(LINES=${URIDECODE(1%0A200 result=1%0A3)})", "GET VARIABLE LINES", "EXEC Playback beep", "SET VARIABLE FELL yes"], then: failure}`, gone))
 	atRest := p.atRest(t)
 	results := wait(t, 20*time.Second, s.place(t, n, s.script("ivr"))...)
 	mustBe(t, results, "FAILURE", "NOBACKEND")
@@ -69,6 +69,6 @@ func TestFallbackEndsWhenTheCallerLeaves(t *testing.T) {
 			t.Errorf("%v; want that nothing follows the command in which the caller left", r)
 		}
 	}
-	p.account(t, results, map[string]int{"hangup": n})
+	p.account(t, results, map[string]int{"no_backend": n})
 	p.mustLeakNothing(t, atRest)
 }
