@@ -37,7 +37,7 @@ func TestFallbackThenFailure(t *testing.T) {
 	// abc is no number, so the usage is the answer; the variable is of three lines
 	p := s.proxy(t, s.pool(`
 		health: {probe: none}
-		fallback: {commands: ["SAY NUMBER abc 0", "EXEC Exec Set(LINES=${URIDECODE(1%0A200 result=1%0A3)})", "GET VARIABLE LINES", "EXEC Playback beep", "SET VARIABLE FELL yes"], then: failure}`, gone))
+		fallback: {commands: ["SAY NUMBER abc 0", 'EXEC Exec "Set(LINES=${URIDECODE(1%0A200 result=1%0A3)})"', "GET VARIABLE LINES", "EXEC Playback beep", "SET VARIABLE FELL yes"], then: failure}`, gone))
 	atRest := p.atRest(t)
 	results := wait(t, 20*time.Second, s.place(t, n, s.script("ivr"))...)
 	mustBe(t, results, "FAILURE", "NOBACKEND")
