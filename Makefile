@@ -1,5 +1,5 @@
 # Every target is one command; what it does stands in the script.
-.PHONY: build test check fuzz bench gobench profile testbed compose hooks
+.PHONY: build test check fuzz bench gobench profile chaos testbed compose hooks
 
 build: ## the program, into ./agiproxy
 	tools/build
@@ -21,6 +21,9 @@ gobench: ## the Go benchmarks, six times each, for benchstat
 
 profile: ## where agiproxy's processor time goes under load, into cpu.pprof; a minute
 	tools/profile
+
+chaos: ## what becomes of 500 calls whose servers come and go, beside HAProxy, for docs/failover.md; four minutes
+	testbed/chaos
 
 testbed: ## real calls on a real Asterisk
 	testbed/run -v

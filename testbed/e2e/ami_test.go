@@ -79,7 +79,7 @@ func (a *ami) read(in *bufio.Reader) {
 			return
 		}
 		a.mu.Lock()
-		reply, watch := a.replies[m["ActionID"]], a.watches[m["TestID"]]
+		reply, watch := a.replies[m["ActionID"]], a.watches[concerns(m)]
 		switch {
 		case m["Response"] != "" && m["Event"] == "":
 			delete(a.replies, m["ActionID"])
@@ -95,6 +95,15 @@ func (a *ami) read(in *bufio.Reader) {
 			watch(m)
 		}
 	}
+}
+
+// concerns returns the call that an event is about: some know the TestID, the
+// others come from the channel that runs AGI().
+func concerns(m message) string {
+	if id := m["TestID"]; id != "" {
+		return id
+	}
+	return strings.TrimSuffix(m["Uniqueid"], agiLeg)
 }
 
 func readMessage(in *bufio.Reader) (message, error) {

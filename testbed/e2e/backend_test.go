@@ -48,6 +48,13 @@ func (s *suite) perls(t *testing.T, kind string, names []string, env ...string) 
 // start starts the server anew, on the same port.
 func (b *perlServer) start(t *testing.T) {
 	t.Helper()
+	if err := b.tryStart(t); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// tryStart is start for a goroutine that is not the test's.
+func (b *perlServer) tryStart(t *testing.T) error {
 	if b.process != nil {
 		b.before += b.log() + "\n"
 	}
@@ -56,11 +63,16 @@ func (b *perlServer) start(t *testing.T) {
 	cmd.Env = append(append(cmd.Env, "FASTAGI_NAME="+b.name), b.env...)
 	p, err := b.suite.start(b.name, cmd)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	b.process = p
 	t.Cleanup(p.kill)
-	eventually(t, 10*time.Second, b.name+" listens", func() bool { return strings.Contains(b.log(), "Setting uid") })
+	for end := time.Now().Add(10 * time.Second); !strings.Contains(b.log(), "Setting uid"); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			return fmt.Errorf("%s listens: not within 10s; its log:\n%s", b.name, b.log())
+		}
+	}
+	return nil
 }
 
 // steps returns what the server has logged about calls: for each unique id the
@@ -147,6 +159,9 @@ type faultServer struct {
 
 func (b faultServer) entry() (name, addr string) { return b.name, b.Addr() }
 
+// faultless is what a server is told that is to serve again.
+var faultless = fault.Behaviour{Mode: fault.OK}
+
 // fault starts a server that behaves as the query says.
 func (s *suite) fault(t *testing.T, name, query string) faultServer {
 	t.Helper()
@@ -219,13 +234,28 @@ func (b *fastagiServer) stats(t *testing.T) fault.Stats {
 	return st
 }
 
-// freeze stops a server's processes where they are; thaw lets them go on.
-func (b *perlServer) freeze(t *testing.T) { b.must(t, syscall.SIGSTOP) }
-func (b *perlServer) thaw(t *testing.T)   { b.must(t, syscall.SIGCONT) }
-
-func (b *perlServer) must(t *testing.T, sig syscall.Signal) {
+// calls asks the server's control port for the sessions that are no probes.
+func (b *fastagiServer) calls(t *testing.T) []fault.Session {
 	t.Helper()
-	if err := b.signal(sig); err != nil {
-		t.Fatalf("%v to %s: %v", sig, b.name, err)
+	resp, err := http.Get("http://" + b.control + "/calls")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var calls []fault.Session
+	if err := json.NewDecoder(resp.Body).Decode(&calls); err != nil {
+		t.Fatal(err)
+	}
+	return calls
+}
+
+// freeze stops a server's processes where they are; thaw lets them go on.
+func (p *process) freeze(t *testing.T) { p.must(t, syscall.SIGSTOP) }
+func (p *process) thaw(t *testing.T)   { p.must(t, syscall.SIGCONT) }
+
+func (p *process) must(t *testing.T, sig syscall.Signal) {
+	t.Helper()
+	if err := p.signal(sig); err != nil {
+		t.Fatalf("%v to %s: %v", sig, p.name, err)
 	}
 }

@@ -3,8 +3,10 @@ package e2e
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -41,6 +43,9 @@ type call struct {
 	id     string
 	suite  *suite
 	result chan result
+
+	mu    sync.Mutex
+	heard []string // "music CLASS", "silence" and "begun SERVER", in their order
 }
 
 // A result is what the dialplan saw.
@@ -51,6 +56,7 @@ type result struct {
 	proxyStatus string // AGIPROXYSTATUS
 	begun       string // who has begun to serve it
 	served      string // who has served it to its end
+	fell        string // what a pool's fallback has set FELL to
 	uniqueID    string // of the channel that ran AGI()
 	start, end  time.Time
 	failed      string // why there was no call at all
@@ -62,8 +68,8 @@ func (r result) String() string {
 	if r.failed != "" {
 		return fmt.Sprintf("%s: not placed: %s", r.id, r.failed)
 	}
-	return fmt.Sprintf("%s (%s): %s AGISTATUS=%s AGIPROXYSTATUS=%s begun=%s served=%s after %v",
-		r.id, r.uniqueID, r.where, r.status, r.proxyStatus, r.begun, r.served, r.took().Round(time.Millisecond))
+	return fmt.Sprintf("%s (%s): %s AGISTATUS=%s AGIPROXYSTATUS=%s begun=%s served=%s fell=%s after %v",
+		r.id, r.uniqueID, r.where, r.status, r.proxyStatus, r.begun, r.served, r.fell, r.took().Round(time.Millisecond))
 }
 
 // place places n calls at once.
@@ -96,19 +102,42 @@ func (s *suite) placeOne(t *testing.T, d dial) *call {
 	return c
 }
 
-// uniqueID is that of the channel that runs AGI(): the other leg of the caller's.
-func (c *call) uniqueID() string { return c.id + ".agi" }
+// agiLeg ends the unique id of the channel that runs AGI(): the other leg of the
+// caller's.
+const agiLeg = ".agi"
+
+func (c *call) uniqueID() string { return c.id + agiLeg }
 
 // event takes what Asterisk says about the call.
 func (c *call) event(m message) {
 	switch {
 	case m["Event"] == "OriginateResponse" && m["Response"] == "Failure":
 		c.end(result{id: c.id, failed: "reason " + m["Reason"]})
+	case m["Event"] == "MusicOnHoldStart":
+		c.hears("music " + m["Class"])
+	case m["Event"] == "MusicOnHoldStop":
+		c.hears("silence")
+	case m["Event"] == "VarSet" && m["Variable"] == "BEGUN":
+		c.hears("begun " + m["Value"])
 	case m["UserEvent"] == "AGIResult":
 		c.end(result{id: c.id, where: m["Where"], status: m["AGISTATUS"], proxyStatus: m["AGIPROXYSTATUS"],
-			begun: m["Begun"], served: m["Served"], uniqueID: m["Uniqueid"],
+			begun: m["Begun"], served: m["Served"], fell: m["Fell"], uniqueID: m["Uniqueid"],
 			start: stamp(m["Start"]), end: stamp(m["End"])})
 	}
+}
+
+func (c *call) hears(what string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.heard = append(c.heard, what)
+}
+
+// story returns what has happened to the call so far, as far as it can be heard,
+// and who has begun to serve it.
+func (c *call) story() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return strings.Join(c.heard, ", ")
 }
 
 func (c *call) end(r result) {
@@ -185,16 +214,24 @@ func release(t *testing.T, calls ...*call) {
 // run places n calls, width of them at a time, and returns what the dialplan saw.
 func (s *suite) run(t *testing.T, n, width int, d dial) []result {
 	t.Helper()
+	return s.runEach(t, slices.Repeat([]dial{d}, n), width)
+}
+
+// runEach places a call for each of the dials, width of them at a time at most, and
+// returns what the dialplan saw, in the same order.
+func (s *suite) runEach(t *testing.T, dials []dial, width int) []result {
+	t.Helper()
+	const limit = 2 * time.Minute // a caller stays for a minute
 	var results []result
 	var pending []*call
-	for range n {
+	for _, d := range dials {
 		if len(pending) == width {
-			results = append(results, wait(t, time.Minute, pending[0])...)
+			results = append(results, wait(t, limit, pending[0])...)
 			pending = pending[1:]
 		}
 		pending = append(pending, s.placeOne(t, d))
 	}
-	return append(results, wait(t, time.Minute, pending...)...)
+	return append(results, wait(t, limit, pending...)...)
 }
 
 // mustBeServed fails the test for every call that was not served to its end.

@@ -114,19 +114,26 @@ func TestCallerHangsUp(t *testing.T) {
 	p.account(t, results, map[string]int{"hangup": 50})
 }
 
-// A mute backend would keep Asterisk's channel for ever after the caller has gone;
-// hangup_timeout frees it.
-func TestMuteBackendDoesNotKeepTheChannel(t *testing.T) {
+// A mute backend would keep Asterisk's channels for ever after the callers have gone,
+// as "core show channels" would show; hangup_timeout frees them.
+func TestMuteBackendFreesChannel(t *testing.T) {
 	s := begin(t)
+	const n = 10
 	b := s.fault(t, "mute", "fault=mute")
-	p := s.proxy(t, s.pool("hangup_timeout: 2s\nhealth: {probe: none}", b))
+	p := s.proxy(t, s.pool("hangup_timeout: 3s\nhealth: {probe: none}", b))
+	atRest := p.atRest(t)
+	s.eventuallyNoChannels(t, 10*time.Second)
 	d := s.script("ivr")
 	d.leave = time.Second
-	results := wait(t, 10*time.Second, s.place(t, 10, d)...)
+	calls := s.place(t, n, d)
+	// the callers' own channels go when they leave, those that run AGI() stay
+	eventually(t, 10*time.Second, "the callers have left, and their other channels are there", func() bool { return s.channels(t) == n })
+	results := wait(t, 10*time.Second, calls...)
 	for _, r := range results {
-		if r.status != "HANGUP" || r.took() > 5*time.Second {
-			t.Errorf("%v; want HANGUP within 5s", r)
+		if r.status != "HANGUP" || r.took() > 6*time.Second {
+			t.Errorf("%v; want HANGUP within 6s", r)
 		}
 	}
-	p.account(t, results, map[string]int{"hangup": 10})
+	p.account(t, results, map[string]int{"hangup": n})
+	p.mustLeakNothing(t, atRest)
 }

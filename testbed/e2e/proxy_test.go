@@ -26,6 +26,12 @@ type proxy struct {
 // A backend is one line of the pool.
 type backend interface{ entry() (name, addr string) }
 
+// A special backend has settings of its own in the pool, such as "max_sessions: 1".
+type special struct {
+	backend
+	settings string
+}
+
 // pool returns a configuration file with one pool: its settings, one a line, and
 // its backends.
 func (s *suite) pool(settings string, backends ...backend) string {
@@ -40,7 +46,11 @@ func (s *suite) pool(settings string, backends ...backend) string {
 	b.WriteString("    backends:\n")
 	for _, be := range backends {
 		name, addr := be.entry()
-		fmt.Fprintf(&b, "      - {name: %s, address: %q}\n", name, addr)
+		entry := fmt.Sprintf("name: %s, address: %q", name, addr)
+		if sp, ok := be.(special); ok {
+			entry += ", " + sp.settings
+		}
+		fmt.Fprintf(&b, "      - {%s}\n", entry)
 	}
 	return b.String()
 }

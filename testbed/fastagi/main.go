@@ -24,7 +24,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("fastagi", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	listen := flags.String("listen", "127.0.0.1:4573", "`address` of the FastAGI server")
-	control := flags.String("control", "", "`address` of the control port: GET /stats, GET /sessions, POST /fault?…")
+	control := flags.String("control", "", "`address` of the control port: GET /stats, GET /sessions, GET /calls, POST /fault?…")
 	name := flags.String("name", "fastagi", "what the script calls itself")
 	query := flags.String("fault", "", "the `behaviour` to begin with, such as fault=mid-command&after=1&delay=1s&reset=true")
 	var script []string

@@ -3,17 +3,20 @@ package FastAGI;
 # What the two servers have in common. Net::Server gives the connection as
 # standard input and output, which is what Asterisk::AGI wants.
 #
-# Environment, besides that of Welcome.pm:
+# Environment, besides that of the application:
+#   FASTAGI_APP    the application: Welcome, or Survey (Welcome)
 #   FASTAGI_HOST   address to listen on (127.0.0.1)
 #   FASTAGI_LOG    Net::Server's log_level (2)
 
 use strict;
 use warnings;
-use Welcome;
+
+my $app = $ENV{FASTAGI_APP} // 'Welcome';
+require "$app.pm";
 
 sub process_request {
     my $self = shift;
-    Welcome::run(sub { $self->log(1, $_[0]) });
+    $app->can('run')->(sub { $self->log(1, $_[0]) });
 }
 
 # serve runs the server on a port, for ever; as nobody, if it is started by root.

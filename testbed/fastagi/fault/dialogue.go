@@ -89,7 +89,7 @@ func (d *dialogue) header() error {
 	d.note(func(s *Session) {
 		s.Header, s.Mode = true, d.behaviour.Mode
 		s.Script, s.Arguments = fields["agi_network_script"], arguments
-		s.UniqueID, s.Attempt = fields["agi_uniqueid"], fields["agi_attempt"]
+		s.UniqueID, s.Attempt, s.Resumed = fields["agi_uniqueid"], fields["agi_attempt"], fields["agi_resumed"]
 	})
 	return nil
 }
@@ -210,7 +210,10 @@ func (d *dialogue) reply() error {
 		case strings.HasPrefix(ln, "520-"):
 			usage = true
 		case !usage || strings.HasPrefix(ln, "520 "):
-			d.note(func(s *Session) { s.Commands++ })
+			d.note(func(s *Session) {
+				s.Commands++
+				s.Replies = append(s.Replies, strings.TrimSuffix(ln, "\n"))
+			})
 			if strings.HasPrefix(ln, "200 result=-1") {
 				return d.failed()
 			}

@@ -33,7 +33,7 @@ func asterisk(t *testing.T, addr, script string, answer bool) (lines []string, r
 		t.Fatal(err)
 	}
 	defer c.Close()
-	io.WriteString(c, "agi_network: yes\nagi_network_script: "+script+"\nagi_uniqueid: 17.4\nagi_uniqueid: forged\n\n")
+	io.WriteString(c, "agi_network: yes\nagi_network_script: "+script+"\nagi_uniqueid: 17.4\nagi_uniqueid: forged\nagi_attempt: 2\nagi_resumed: yes\n\n")
 	in := bufio.NewReader(c)
 	for {
 		c.SetReadDeadline(time.Now().Add(400 * time.Millisecond))
@@ -147,6 +147,9 @@ func TestScriptAsksForItsCommandsAndFault(t *testing.T) {
 	call := s.Calls()[0]
 	if call.UniqueID != "17.4" || call.Commands != 3 || call.Done || call.Mode != Die {
 		t.Errorf("the record is %+v; want 17.4, three commands, not done, die", call)
+	}
+	if got := strings.Join(call.Replies, "|"); got != "200 result=0|200 result=0|200 result=0" || call.Attempt != "2" || call.Resumed != "yes" {
+		t.Errorf("the record is %+v; want three replies, attempt 2, resumed yes", call)
 	}
 }
 

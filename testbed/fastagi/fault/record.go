@@ -8,10 +8,12 @@ type Session struct {
 	Arguments []string // agi_arg_1 and so on
 	UniqueID  string   // agi_uniqueid
 	Attempt   string   // agi_attempt, which agiproxy adds when it sends a header again
+	Resumed   string   // agi_resumed, which it adds where another server had begun
 	Mode      Mode     // what was done to it
 	Header    bool     // the header came, to its empty line
 	Begun     bool     // a command was sent: the script ran
 	Commands  int      // commands answered
+	Replies   []string // what Asterisk answered, of each reply the last line
 	Done      bool     // the script ran to its end
 	HungUp    bool     // the line HANGUP came before that
 	Ended     bool     // the connection is closed
