@@ -12,7 +12,7 @@ import (
 	"agiproxy/balancer"
 )
 
-var errUnsettled = errors.New("Asterisk didn't say what became of the last command")
+var errUnsettled = errors.New("no word of what became of the last command")
 
 // leaveGrace is how long after a reply of -1 a HANGUP may come: 44 ms were
 // measured where the kernel delays it.
