@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"fmt"
 	"net/netip"
+	"os"
 	"runtime"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -23,6 +26,28 @@ func (h simHost) Connect(addr netip.AddrPort, hd Handler) Conn { return h.Net.Co
 // Do runs f at once: the loop is whoever runs the network.
 func (simHost) Do(f func()) error { f(); return nil }
 
+// orderlyHost is one that watches who gets a backend before whom.
+type orderlyHost struct {
+	simHost
+	sm *simulation
+}
+
+func (h orderlyHost) Connect(addr netip.AddrPort, hd Handler) Conn {
+	switch hd := hd.(type) {
+	case *backSide:
+		h.sm.checkOrder((*Session)(hd), (*Session)(hd).loan.Backend())
+	case *hedge:
+		h.sm.checkOrder(hd.session, hd.loan.Backend())
+	}
+	return h.simHost.Connect(addr, hd)
+}
+
+// simClock is the network's time as package balancer sees it.
+type simClock struct{ *sim.Net }
+
+func (c simClock) Now() time.Time                      { return time.Unix(0, 0).Add(c.Net.Now()) }
+func (c simClock) AfterFunc(d time.Duration, f func()) { c.After(d, f) }
+
 // A simulation is one network with one agiproxy in it, some backends that fail
 // in all ways, and callers. Its invariants are checked as it goes.
 type simulation struct {
@@ -34,7 +59,12 @@ type simulation struct {
 	listener *Listener
 	pool     *balancer.Pool
 	replay   Replay
+	opts     PoolOptions
+	percent  int // of the backends may be ejected
 	servers  []*simServer
+	ejected  int // times
+	resumed  int // scripts that went on with a call
+	waited   int // sessions that were given a slot
 	calls    map[string]*simCall
 	records  map[string]int
 	outcomes map[Outcome]int
@@ -51,36 +81,51 @@ func newSimulation(t *testing.T, seed uint64) *simulation {
 		Window:  []int{64 << 10, 200}[rng.IntN(2)],
 	})
 	sm.replay = Replay(rng.IntN(3))
-	policy, err := balancer.NewPolicy([]string{"round-robin", "least-connections"}[rng.IntN(2)])
-	if err != nil {
-		t.Fatal(err)
+	policies := []balancer.Policy{
+		balancer.RoundRobin{}, balancer.LeastConnections{}, balancer.Hash{}, balancer.First{}, balancer.Random{Rand: rng.Uint64},
 	}
 	var backends []*balancer.Backend
 	for i := range 1 + rng.IntN(4) {
 		s := newSimServer(sm, i)
 		sm.servers = append(sm.servers, s)
-		b := balancer.NewBackend(s.name, s.addr.String())
-		b.SetAddr(s.addr)
-		b.Configure(1+rng.IntN(3), rng.IntN(2)*(3+rng.IntN(20)), rng.IntN(5) == 0)
-		backends = append(backends, b)
+		s.backend = balancer.NewBackend(s.name, s.addr.String())
+		s.backend.SetAddr(s.addr)
+		s.backend.Configure(1+rng.IntN(3), rng.IntN(2)*(1+rng.IntN(20)), rng.IntN(5) == 0)
+		backends = append(backends, s.backend)
 	}
-	sm.pool = balancer.NewPool(policy, balancer.Options{}, backends)
-	sm.server = NewServer(Options{Ended: sm.ended})
-	opts := PoolOptions{
+	sm.opts = PoolOptions{
 		ConnectTimeout: 200 * time.Millisecond, DispatchTimeout: 5 * time.Second, Attempts: 1 + rng.IntN(4),
-		Replay: sm.replay, OnLoss: LossPolicy(rng.IntN(2)), FirstCommandTimeout: time.Second,
-		ThinkTimeout: 20 * time.Second, HangupTimeout: 10 * time.Second,
+		Replay: sm.replay, OnLoss: []LossPolicy{LossFailure, LossClose, LossResume, LossResume}[rng.IntN(4)], FirstCommandTimeout: time.Second,
+		ThinkTimeout: 20 * time.Second, HangupTimeout: 10 * time.Second, HedgeDelay: time.Duration(rng.IntN(3)*60) * time.Millisecond,
+		HashField: "agi_uniqueid",
 	}
 	if rng.IntN(4) == 0 {
 		// Longer than the network takes to give a silent connection up.
-		opts.FirstCommandTimeout, opts.DispatchTimeout = 90*time.Second, 5*time.Minute
+		sm.opts.FirstCommandTimeout, sm.opts.DispatchTimeout = 90*time.Second, 5*time.Minute
 	}
+	o := balancer.Options{Clock: simClock{sm.net}, Panic: rng.IntN(2) * 50, SlowStart: time.Duration(rng.IntN(2)) * 5 * time.Second}
+	if rng.IntN(2) == 0 {
+		o.Queue = 1 + rng.IntN(10)
+		sm.opts.QueueTimeout = time.Duration(1+rng.IntN(20)) * 500 * time.Millisecond
+		sm.opts.Music = []string{"", "default"}[rng.IntN(2)]
+	}
+	if rng.IntN(2) == 0 {
+		sm.opts.Fallback = simFallback
+		sm.opts.FallbackCompletes = rng.IntN(2) == 0
+	}
+	if rng.IntN(3) > 0 {
+		sm.percent = 1 + rng.IntN(100)
+		o.Ejection = balancer.Ejection{Failures: 1 + rng.IntN(4), Time: time.Second, MaxTime: 5 * time.Second, MaxPercent: sm.percent}
+		o.Ejected = func(*balancer.Backend, time.Duration) { sm.checkEjections() }
+	}
+	sm.pool = balancer.NewPool(policies[rng.IntN(len(policies))], o, backends)
+	sm.server = NewServer(Options{Ended: sm.ended})
 	route, err := NewRoute("ivr", Match{"script", "call*"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	sm.server.Swap(&Table{Pools: []*Pool{NewPool("ivr", opts, sm.pool)}, Routes: []Route{route}})
-	sm.worker = sm.server.NewWorker(simHost{sm.net})
+	sm.server.Swap(&Table{Pools: []*Pool{NewPool("ivr", sm.opts, sm.pool)}, Routes: []Route{route}})
+	sm.worker = sm.server.NewWorker(orderlyHost{simHost{sm.net}, sm})
 	sm.listener = NewListener(":4577", ListenerOptions{
 		Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, MaxSessions: 40, HeaderTimeout: time.Second, MaxHeaderBytes: 4096,
 	})
@@ -97,6 +142,46 @@ func newSimulation(t *testing.T, seed uint64) *simulation {
 func (sm *simulation) failf(format string, args ...any) {
 	sm.t.Helper()
 	sm.t.Fatalf("seed %d, at %v: %s", sm.seed, sm.net.Now(), fmt.Sprintf(format, args...))
+}
+
+// simFallback is what Asterisk is told to do when nothing can serve.
+var simFallback = []string{"SET VARIABLE FALLBACK 1", "BOGUS fallback", "STREAM FILE fallback 3", "GET VARIABLE fallback"}
+
+// checkOrder checks that the backend that a session is about to connect to is not
+// one that another has waited for longer.
+func (sm *simulation) checkOrder(s *Session, b *balancer.Backend) {
+	if sm.opts.Music != "" {
+		return // between getting the slot and connecting the music is stopped
+	}
+	since := s.dispatching.queuedSince
+	if since != 0 {
+		sm.waited++
+	}
+	for other := range sm.worker.sessions.all() {
+		if other == s || other.state != queued || other.dispatching.waiter == nil || slices.Contains(other.dispatching.tried, b) {
+			continue
+		}
+		if since == 0 || other.dispatching.queuedSince < since {
+			sm.failf("%s gets %s before one who waits longer", s.who, b.Name())
+		}
+	}
+}
+
+// checkEjections checks the bounds of ejection when a backend was ejected.
+func (sm *simulation) checkEjections() {
+	sm.ejected++
+	ejected, usable := 0, 0
+	for _, b := range sm.pool.Backends() {
+		switch b.State() {
+		case balancer.Ejected:
+			ejected++
+		case balancer.Up, balancer.Busy:
+			usable++
+		}
+	}
+	if usable == 0 || ejected > 1 && 100*ejected > sm.percent*len(sm.servers) {
+		sm.failf("%d of %d backends are ejected, %d usable; want at most %d %%", ejected, len(sm.servers), usable, sm.percent)
+	}
 }
 
 func (sm *simulation) ended(r Record) {
@@ -133,6 +218,9 @@ func (sm *simulation) run(n int) {
 		if b.Sessions() != 0 {
 			sm.failf("backend %s counts %d sessions at the end", b.Name(), b.Sessions())
 		}
+	}
+	if n := sm.pool.Waiting(); n != 0 {
+		sm.failf("%d sessions wait at the end", n)
 	}
 	total := 0
 	for _, n := range sm.outcomes {
@@ -175,11 +263,15 @@ func (w *wholeLines) Write(p []byte) {
 func TestSimulation(t *testing.T) {
 	const sessions = 200
 	runs := uint64(500)
+	if n, err := strconv.ParseUint(os.Getenv("AGIPROXY_SIMULATIONS"), 10, 64); err == nil {
+		runs = n // 5000 are a million sessions
+	}
 	if testing.Short() {
 		runs = 25
 	}
 	var mu sync.Mutex
 	outcomes := map[Outcome]int{}
+	var resumed, waited, ejected int
 	t.Run("seeds", func(t *testing.T) {
 		shards := uint64(runtime.GOMAXPROCS(0))
 		for shard := range shards {
@@ -192,6 +284,7 @@ func TestSimulation(t *testing.T) {
 					for o, n := range sm.outcomes {
 						outcomes[o] += n
 					}
+					resumed, waited, ejected = resumed+sm.resumed, waited+sm.waited, ejected+sm.ejected
 					mu.Unlock()
 				}
 			})
@@ -201,7 +294,10 @@ func TestSimulation(t *testing.T) {
 	for o := Completed; o <= Shutdown; o++ {
 		all = append(all, fmt.Sprintf("%v %d", o, outcomes[o]))
 	}
-	t.Logf("%d sessions: %s", runs*sessions, strings.Join(all, ", "))
+	t.Logf("%d sessions: %s; %d resumed, %d waited, %d ejections", runs*sessions, strings.Join(all, ", "), resumed, waited, ejected)
+	if resumed == 0 || waited == 0 || ejected == 0 {
+		t.Error("the simulation doesn't reach all")
+	}
 	for _, o := range []Outcome{Completed, Hangup, Lost, NoBackend, NoRoute, BadHeader, Rejected, Timeout} {
 		if outcomes[o] == 0 {
 			t.Errorf("no session ended as %v: the simulation doesn't reach it", o)

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,8 +22,12 @@ type simCall struct {
 	tags   int
 	record *Record
 
-	busy      bool // a command runs
+	busy      bool   // a command runs
+	running   string // which
 	waiting   []string
+	fellBack  int  // commands of the fallback so far
+	music     bool // on hold
+	leftAt    time.Duration
 	leaving   bool
 	failure   bool
 	status    string // AGIPROXYSTATUS
@@ -93,7 +98,7 @@ func (c *simCall) Connected() {
 func (c *simCall) leave() {
 	c.leaving = true
 	if !c.busy {
-		c.left = true
+		c.left, c.leftAt = true, c.sm.net.Now()
 		c.conn.Write([]byte("HANGUP\n"))
 	}
 }
@@ -121,8 +126,52 @@ func (c *simCall) take(line string) {
 		c.failure = true
 		return
 	}
+	c.checkLine(line)
 	c.waiting = append(c.waiting, line)
+	if c.busy {
+		c.interrupt()
+	}
 	c.run()
+}
+
+// checkLine checks a command against those before it.
+func (c *simCall) checkLine(line string) {
+	switch {
+	case slices.Contains(simFallback, line):
+		if c.fellBack >= len(simFallback) || simFallback[c.fellBack] != line || c.busy {
+			c.sm.failf("%q as number %d of the fallback, while %q runs: %v", line, c.fellBack, c.running, c.busy)
+		}
+		c.fellBack++
+	case strings.HasPrefix(line, "SET MUSIC"):
+		c.music = strings.HasPrefix(line, "SET MUSIC ON")
+	case strings.Contains(line, "-1795373249."): // a backend's
+		if c.music {
+			c.sm.failf("%q while music on hold plays", line)
+		}
+		for _, before := range append(c.waiting, c.running) {
+			if strings.Contains(before, "-1795373249.") && scriptOf(before) != scriptOf(line) {
+				c.sm.failf("%q while %q of another backend is not answered", line, before)
+			}
+		}
+	}
+}
+
+// scriptOf returns which script of the call sent a line, counted from 1.
+func scriptOf(line string) (n int) {
+	fmt.Sscanf(line[strings.LastIndexByte(line, '/')+1:], "%d", &n)
+	return n
+}
+
+// interrupt ends the command that runs, if it is one that another one ends.
+func (c *simCall) interrupt() {
+	switch {
+	case strings.HasPrefix(c.running, "STREAM FILE"): // gets no reply
+	case strings.HasPrefix(c.running, "WAIT FOR DIGIT"):
+		c.answer(c.running)
+	default:
+		return
+	}
+	c.busy, c.running = false, ""
 }
 
 // run does the next command, one at a time.
@@ -130,15 +179,18 @@ func (c *simCall) run() {
 	if c.busy || len(c.waiting) == 0 {
 		return
 	}
-	c.busy = true
 	line := c.waiting[0]
+	c.busy, c.running = true, line
 	c.waiting = c.waiting[1:]
 	took := time.Duration(c.sm.net.Rand().IntN(300)) * time.Millisecond
-	if strings.HasPrefix(line, "EXEC Wait") {
+	if strings.HasPrefix(line, "EXEC Wait") || strings.HasPrefix(line, "STREAM FILE") || strings.HasPrefix(line, "WAIT FOR DIGIT") {
 		took *= 10
 	}
 	c.sm.net.After(took, func() {
-		c.busy = false
+		if c.running != line {
+			return // it was interrupted
+		}
+		c.busy, c.running = false, ""
 		c.answer(line)
 		if c.leaving && !c.left {
 			c.leave()
@@ -153,6 +205,8 @@ func (c *simCall) answer(line string) {
 	case strings.HasPrefix(line, "SET VARIABLE AGIPROXYSTATUS "):
 		c.status = tag
 		c.conn.Write([]byte("200 result=1\n"))
+	case c.leaving && strings.HasPrefix(line, "STREAM FILE"):
+		c.conn.Write([]byte("200 result=-1 (" + tag + ")\n"))
 	case strings.HasPrefix(line, "GET VARIABLE"):
 		c.conn.Write([]byte("200 result=1 (200 result=1\nHANGUP\n" + tag + ")\n"))
 	case strings.HasPrefix(line, "BOGUS"):
@@ -181,17 +235,21 @@ func (c *simCall) check(id string) {
 		return // no whole header came through
 	}
 	stayed := c.mood == "" || c.mood == "slow header"
+	if stayed && c.music {
+		c.sm.failf("%s ended as %v with the music on", id, r.Outcome)
+	}
 	switch r.Outcome {
 	case Completed:
 		if c.failure {
 			c.sm.failf("%s completed, but Asterisk was told failure", id)
 		}
-		if c.begun != 1 && c.sm.replay != ReplayUnanswered {
+		if c.begun != 1 && c.sm.replay != ReplayUnanswered && c.sm.opts.OnLoss != LossResume {
 			c.sm.failf("%s completed with %d scripts begun", id, c.begun)
 		}
 	case NoBackend:
-		if stayed && (!c.failure || c.status != "NOBACKEND") {
-			c.sm.failf("%s had no backend; Asterisk was told failure=%v, status %q", id, c.failure, c.status)
+		told := c.status == "NOBACKEND" || c.sm.opts.QueueTimeout > 0 && (c.status == "QUEUETIMEOUT" || c.status == "QUEUEFULL")
+		if stayed && (c.failure == c.sm.opts.FallbackCompletes || !told || c.fellBack != len(c.sm.opts.Fallback)) {
+			c.sm.failf("%s had no backend; Asterisk was told failure=%v, status %q, %d commands of the fallback", id, c.failure, c.status, c.fellBack)
 		}
 	case Lost:
 		if closePolicy := c.sm.server.Table().Pools[0].opts.OnLoss == LossClose; stayed && !closePolicy && (!c.failure || c.status != "BACKENDLOST") {

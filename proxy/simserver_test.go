@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"agiproxy/agi"
+	"agiproxy/balancer"
 	"agiproxy/internal/sim"
 )
 
@@ -17,6 +18,7 @@ type simServer struct {
 	name     string
 	addr     netip.AddrPort
 	listener *sim.Listener
+	backend  *balancer.Backend
 }
 
 func newSimServer(sm *simulation, i int) *simServer {
@@ -54,7 +56,12 @@ func (s *simServer) outage() {
 	} else {
 		s.listener.Close()
 	}
-	s.sm.net.After(time.Duration(s.sm.net.Rand().IntN(2000))*time.Millisecond, s.listen)
+	back := time.Duration(s.sm.net.Rand().IntN(2000)) * time.Millisecond
+	if s.sm.net.Rand().IntN(2) == 0 { // the health check sees it
+		s.sm.net.After(back/2, func() { s.backend.SetUp(false) })
+		s.sm.net.After(back+100*time.Millisecond, func() { s.backend.SetUp(true) })
+	}
+	s.sm.net.After(back, s.listen)
 }
 
 // faults are what a script may do wrong; most do nothing wrong.
@@ -74,6 +81,7 @@ type simScript struct {
 	lines  agi.Lines
 	sent   int
 	owed   []string // tags of the replies that have to come, in order
+	number int      // of the call's scripts, counted from 1
 	done   bool
 }
 
@@ -112,6 +120,17 @@ func (x *simScript) begin() {
 		sm.failf("backend got the header of nobody: %q", id)
 	}
 	got := x.header.Bytes()
+	resumed := string(x.header.Field("agi_resumed")) == "yes"
+	if resumed {
+		got = bytes.Replace(got, []byte("agi_resumed: yes\n"), nil, 1)
+		sm.resumed++
+		if sm.opts.OnLoss != LossResume {
+			sm.failf("%s is resumed against the policy", id)
+		}
+		if x.call.left && sm.net.Now()-x.call.leftAt > 2*time.Second {
+			sm.failf("%s is resumed after a hangup", id)
+		}
+	}
 	if attempt := x.header.Field("agi_attempt"); attempt != nil {
 		got = bytes.Replace(got, fmt.Appendf(nil, "agi_attempt: %s\n", attempt), nil, 1)
 	}
@@ -119,7 +138,8 @@ func (x *simScript) begin() {
 		sm.failf("header has changed on its way:\n%q\n%q", got, x.call.header)
 	}
 	x.call.begun++
-	if x.call.begun > 1 && sm.replay != ReplayUnanswered {
+	x.number = x.call.begun
+	if x.call.begun > 1 && sm.replay != ReplayUnanswered && !resumed {
 		sm.failf("the script of %s has run twice", id)
 	}
 	switch x.fault {
@@ -167,7 +187,8 @@ func (x *simScript) next() {
 		x.send("VERBOSE")
 		return
 	}
-	x.send([]string{"NOOP", "EXEC Wait", "GET VARIABLE", "BOGUS"}[x.server.sm.net.Rand().IntN(4)])
+	commands := []string{"NOOP", "EXEC Wait", "GET VARIABLE", "BOGUS", "STREAM FILE", "WAIT FOR DIGIT"}
+	x.send(commands[x.server.sm.net.Rand().IntN(len(commands))])
 	switch {
 	case last && x.fault == "reset in dialogue":
 		x.server.sm.net.After(time.Duration(x.server.sm.net.Rand().IntN(100))*time.Millisecond, x.conn.Reset)
@@ -178,7 +199,7 @@ func (x *simScript) next() {
 
 func (x *simScript) send(command string) {
 	x.sent++
-	tag := fmt.Sprintf("%s-%s-%d", x.server.name, x.header.Field("agi_uniqueid"), x.call.tags)
+	tag := fmt.Sprintf("%s-%s-%d/%d", x.server.name, x.header.Field("agi_uniqueid"), x.call.tags, x.number)
 	x.call.tags++
 	x.owed = append(x.owed, tag)
 	x.conn.Write([]byte(command + " " + tag + "\n"))
