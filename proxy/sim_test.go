@@ -127,7 +127,7 @@ func newSimulation(t *testing.T, seed uint64) *simulation {
 	sm.server.Swap(&Table{Pools: []*Pool{NewPool("ivr", sm.opts, sm.pool)}, Routes: []Route{route}})
 	sm.worker = sm.server.NewWorker(orderlyHost{simHost{sm.net}, sm})
 	sm.listener = NewListener(":4577", ListenerOptions{
-		Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, MaxSessions: 40, HeaderTimeout: time.Second, MaxHeaderBytes: 4096,
+		Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, MaxSessions: []int{30, 200}[rng.IntN(2)], HeaderTimeout: time.Second, MaxHeaderBytes: 4096,
 	})
 	sm.net.Listen(front, func(c *sim.Conn) sim.Handler {
 		if h := sm.worker.Accept(sm.listener, &wholeLines{Conn: c, sm: sm}); h != nil {
