@@ -12,7 +12,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -44,6 +43,7 @@ var setups = []setup{
 	{policy: "random", weight: children},
 	{policy: "least-connections", weight: children},
 	{policy: "first", limits: true},
+	{policy: "round-robin", weight: rate, limits: true},
 	{policy: "hash", weight: rate, limits: true},
 	{policy: "random", weight: children, limits: true},
 	{policy: "least-connections", limits: true},
@@ -142,11 +142,13 @@ func write(page string) error {
 // fillIn replaces what stands between the markers of each section.
 func fillIn(page string, sections map[string]string) (string, error) {
 	for name, text := range sections {
-		between := regexp.MustCompile(`(?s)(<!-- balance:` + name + ` -->\n).*(<!-- /balance:` + name + ` -->)`)
-		if !between.MatchString(page) {
+		opening, closing := "<!-- balance:"+name+" -->\n", "<!-- /balance:"+name+" -->"
+		before, rest, opens := strings.Cut(page, opening)
+		_, after, closes := strings.Cut(rest, closing)
+		if !opens || !closes {
 			return "", fmt.Errorf("no section %q", name)
 		}
-		page = between.ReplaceAllString(page, "${1}"+text+"${2}")
+		page = before + opening + text + closing + after
 	}
 	return page, nil
 }
@@ -195,7 +197,7 @@ func seconds(s float64) string {
 	return fmt.Sprintf("%.1f s", s)
 }
 
-// charts leave out round-robin's waits, and all that is without weights and
+// charts leave out round-robin's waits without a queue, and all that is without weights and
 // limits: beside them the others could not be told apart.
 func (all results) charts() map[string]*plot.Bars {
 	waiting := &plot.Bars{Title: "How long one call in a hundred waits at least (p99)", Unit: "seconds, less is better; medians of the runs, with least and most"}
@@ -207,7 +209,7 @@ func (all results) charts() map[string]*plot.Bars {
 				continue
 			}
 			u.Bars = append(u.Bars, s.bar(all.of(i, load, imbalance)))
-			if s.policy != "round-robin" {
+			if s.policy != "round-robin" || s.limits {
 				w.Bars = append(w.Bars, s.bar(all.of(i, load, p99)))
 			}
 		}
