@@ -1,5 +1,5 @@
 # Every target is one command; what it does stands in the script.
-.PHONY: build test check fuzz bench gobench profile chaos testbed compose hooks
+.PHONY: build test check fuzz bench gobench balance profile chaos testbed compose hooks
 
 build: ## the program, into ./agiproxy
 	tools/build
@@ -18,6 +18,9 @@ bench: ## agiproxy beside HAProxy and nginx, one more run for docs/performance.m
 
 gobench: ## the Go benchmarks, six times each, for benchstat
 	tools/gobench
+
+balance: ## the balancing policies compared, in virtual time, into docs/balancing.md; a minute
+	go run ./testbed/balance
 
 profile: ## where agiproxy's processor time goes under load, into cpu.pprof; a minute
 	tools/profile

@@ -358,3 +358,61 @@ func BenchmarkPick(b *testing.B) {
 		}
 	}
 }
+
+func TestPanic(t *testing.T) {
+	out := func(b ...*Backend) {
+		for _, b := range b {
+			b.SetUp(false)
+		}
+	}
+	for _, test := range []struct {
+		name    string
+		percent int
+		queue   int
+		change  func(b []*Backend) // five, of which e is a backup
+		want    string             // the names of those that are tried, rank by rank
+	}{
+		{"all up", 50, 0, func([]*Backend) {}, "abcd e"},
+		{"three of five usable", 50, 0, func(b []*Backend) { out(b[0], b[1]) }, "cd e"},
+		{"two of five usable", 50, 0, func(b []*Backend) { out(b[0], b[1], b[2]) }, "d e abc"},
+		{"two of four usable, for one is drained", 50, 0, func(b []*Backend) { out(b[0], b[1]); b[2].Drain(true) }, "d e"},
+		{"a backup comes last", 50, 0, func(b []*Backend) { out(b...) }, "abcd e"},
+		{"busy is usable", 50, 0, func(b []*Backend) { out(b[0], b[1]); b[3].SetBusy(true) }, "c e d"},
+		{"ejected isn't", 50, 0, func(b []*Backend) { fail(b[0], 3); fail(b[1], 3); out(b[2]) }, "d e abc"},
+		{"nothing without an address", 50, 0, func(b []*Backend) { out(b...); b[1].set(isNowhere, true) }, "acd e"},
+		{"nothing that is full", 50, 0, func(b []*Backend) { out(b...); b[1].Configure(1, 1, false); lend(b[1]) }, "acd e"},
+		{"nothing that is drained", 50, 0, func(b []*Backend) { out(b...); b[0].Drain(true) }, "bcd e"},
+		{"all drained", 50, 0, func(b []*Backend) {
+			for _, b := range b {
+				b.Drain(true)
+			}
+		}, ""},
+		{"off", 0, 0, func(b []*Backend) { out(b...) }, ""},
+		{"sessions wait instead", 50, 10, func(b []*Backend) { out(b...) }, ""},
+		{"always", 100, 0, func(b []*Backend) { out(b[0]) }, "bcd e a"},
+	} {
+		backends := newBackends(1, 1, 1, 1, 1)
+		backends[4].Configure(1, 0, true)
+		pool := NewPool(RoundRobin{}, Options{Panic: test.percent, Queue: test.queue, Ejection: envoys, Clock: newFakeClock()}, backends)
+		test.change(backends)
+		got, err := picks(pool)
+		if got := rankByRank(got, test.want); got != test.want || !errors.Is(err, ErrNoBackend) {
+			t.Errorf("%s: attempts at %q, then %v; want %q, then ErrNoBackend", test.name, got, err, test.want)
+		}
+		if can := slices.ContainsFunc(backends, func(b *Backend) bool { return b.flags.Load()&unusable == 0 }); pool.CanServe() != can {
+			t.Errorf("%s: CanServe() = %v; want %v: panic is no state to be ready in", test.name, pool.CanServe(), can)
+		}
+	}
+}
+
+// rankByRank sorts names in groups as long as those of like: whom the policy
+// prefers among the backends of a rank is its business.
+func rankByRank(names, like string) string {
+	var groups []string
+	for group := range strings.FieldsSeq(like) {
+		n := min(len(group), len(names))
+		groups = append(groups, strings.Join(slices.Sorted(strings.SplitSeq(names[:n], "")), ""))
+		names = names[n:]
+	}
+	return strings.Join(append(groups, strings.Fields(names)...), " ")
+}

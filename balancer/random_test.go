@@ -41,6 +41,15 @@ func checkRandomShares(t *testing.T, what string, weights []int, choose func() i
 	}
 }
 
+// The second is drawn as the first is, from those that are left.
+func TestRandomDrawsTheSecondByWeight(t *testing.T) {
+	backends, policy := newBackends(80, 1, 1, 2), seeded(1)
+	backends[0].sessions.Store(1)
+	checkRandomShares(t, "a is drawn first and has a session", []int{1, 1, 2}, func() int {
+		return slices.Index(backends, policy.Choose(backends, 0)) - 1
+	})
+}
+
 func TestRandomIsReproducible(t *testing.T) {
 	choices := func(seed uint64) (names string) {
 		backends := newBackends(3, 2, 1, 1)

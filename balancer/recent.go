@@ -4,7 +4,7 @@ import "time"
 
 const (
 	// memory is how long a recent failure counts, until the one before it does.
-	memory = time.Second
+	memory = 4 * time.Second
 
 	// maxRecent is how many are remembered at most: a backend is forgiven after
 	// as many seconds, and 8 make more sessions than a server ever has.
