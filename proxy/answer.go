@@ -20,8 +20,10 @@ type speech struct {
 	then    func(*Session) // what comes after the last reply
 	status  string         // for AGIPROXYSTATUS
 	marker  string         // the word that tells agiproxy's own reply from those before it, see settle
-	nudge   bool           // several commands are in flight, see settle
+	asked   int            // how many times Asterisk was asked for it and has not answered
+	moved   bool           // a command has been answered since it was last asked
 	refused bool           // a reply that was dropped says that the caller may have left
+	leaving bool           // his HANGUP is awaited
 	music   bool           // music on hold plays
 	lines   agi.Lines
 }

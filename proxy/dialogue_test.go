@@ -29,7 +29,7 @@ import (
 //	expects LINE         waits for exactly that line; agiproxy-* is the word of agiproxy's question
 //	has LINE             has got that line by now; "has nothing" likewise
 //	expects nothing      and no end, for half a second
-//	expects no connection  nor has been connected to (backend)
+//	expects|has no connection  nor has been connected to (backend)
 //	expects header       waits for the whole header; "expects FIELD: VALUE" looks into it (backend)
 //	expects close|reset  waits for the other side's end
 //	closes, resets, half-closes, refuses, is silent (doesn't answer connects)
@@ -422,6 +422,7 @@ type part struct {
 	lines     agi.Lines
 	got       []string
 	ended     bool
+	left      bool // it has closed
 	reset     error
 }
 
@@ -450,7 +451,7 @@ func (x *part) listen() {
 	x.listener = x.p.net.Listen(x.addr, func(c *sim.Conn) sim.Handler {
 		switch {
 		case x.conn == nil:
-		case x.again && x.ended:
+		case x.again && (x.ended || x.left):
 			x.conn.Close()
 			*x = part{p: x.p, name: x.name, addr: x.addr, listener: x.listener, again: true, header: agi.NewHeader(1 << 16)}
 		default:
@@ -490,6 +491,10 @@ func (x *part) do(what string) {
 		x.connect(what, rest)
 	case verb == "expects":
 		x.expect(rest)
+	case what == "has no connection":
+		if x.conn != nil {
+			x.p.fatalf("%s is connected to", x.name)
+		}
 	case what == "has nothing":
 		if len(x.got) > 0 {
 			x.p.fatalf("%s has got %q; want nothing", x.name, x.got)
@@ -519,6 +524,7 @@ func (x *part) connect(what, fields string) {
 }
 
 func (x *part) send(verb, rest, what string) {
+	x.left = x.left || what == "closes" || what == "resets"
 	switch {
 	case what == "closes":
 		x.conn.Close()
