@@ -29,10 +29,11 @@ type speech struct {
 }
 
 // say has agiproxy say lines, each after the reply to the one before, and then
-// go on. What it says already is answered first.
+// go on. What it says already is answered first; for the rest of a line that
+// nobody has asked for it doesn't wait, since that may never come.
 func (s *Session) say(then func(*Session), lines ...string) {
 	s.speech.rest, s.speech.then = lines, then
-	if s.dialogue.Turn() == agi.BackendsTurn && !s.dialogue.MidReply() {
+	if s.dialogue.Turn() == agi.BackendsTurn {
 		s.sayNext()
 	}
 }
