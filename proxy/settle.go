@@ -96,6 +96,7 @@ func (s *Session) rescue(lost *balancer.Backend, err error) {
 func (s *Session) resume() {
 	s.speech = nil
 	s.dispatching.until = s.after(s.pool.opts.DispatchTimeout)
+	s.dispatching.queuedUntil = 0
 	s.dispatch()
 }
 
