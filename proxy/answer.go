@@ -20,17 +20,20 @@ type speech struct {
 	then    func(*Session) // what comes after the last reply
 	status  string         // for AGIPROXYSTATUS
 	marker  string         // the word that tells agiproxy's own reply from those before it, see settle
-	nudge   bool           // several commands are in flight, see settle
+	asked   int            // how many times Asterisk was asked for it and has not answered
+	moved   bool           // a command has been answered since it was last asked
 	refused bool           // a reply that was dropped says that the caller may have left
+	leaving bool           // his HANGUP is awaited
 	music   bool           // music on hold plays
 	lines   agi.Lines
 }
 
 // say has agiproxy say lines, each after the reply to the one before, and then
-// go on. What it says already is answered first.
+// go on. What it says already is answered first; for the rest of a line that
+// nobody has asked for it doesn't wait, since that may never come.
 func (s *Session) say(then func(*Session), lines ...string) {
 	s.speech.rest, s.speech.then = lines, then
-	if s.dialogue.Turn() == agi.BackendsTurn && !s.dialogue.MidReply() {
+	if s.dialogue.Turn() == agi.BackendsTurn {
 		s.sayNext()
 	}
 }

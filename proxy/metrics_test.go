@@ -1,17 +1,13 @@
 package proxy
 
 import (
-	"bufio"
 	"maps"
-	"net/netip"
 	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"agiproxy/internal/sim"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -26,11 +22,7 @@ func (p *player) count() *prometheus.Registry {
 	pool := NewPool("ivr", p.opts, before.Pools[0].Backends())
 	p.server.Swap(&Table{Pools: []*Pool{pool}, Routes: before.Routes})
 	reg.MustRegister(p.server.Collector())
-	p.worker = p.server.NewWorker(simHost{p.net})
-	l := NewListener(":4577", ListenerOptions{
-		Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, MaxSessions: 1, HeaderTimeout: 5 * time.Second, MaxHeaderBytes: 1024,
-	})
-	p.net.Listen(front, func(c *sim.Conn) sim.Handler { return p.worker.Accept(l, c) })
+	p.listen(1024)
 	return reg
 }
 
@@ -185,17 +177,6 @@ func TestEveryOutcomeIsCounted(t *testing.T) {
 			}
 			p.finish()
 		})
-	}
-}
-
-// run plays the lines of a dialogue.
-func (p *player) run(dialogue string) {
-	lines := bufio.NewScanner(strings.NewReader(dialogue))
-	for p.line = 1; lines.Scan(); p.line++ {
-		if text := strings.TrimSpace(lines.Text()); text != "" {
-			who, what, _ := strings.Cut(text, " ")
-			p.step(who, strings.TrimSpace(what))
-		}
 	}
 }
 
