@@ -30,7 +30,7 @@ import (
 //	has LINE             has got that line by now; "has nothing" likewise
 //	expects nothing      and no end, for half a second
 //	expects|has no connection  nor has been connected to (backend)
-//	expects header       waits for the whole header; "expects FIELD: VALUE" looks into it (backend)
+//	expects header       waits for the whole header, after "listens" and its own end for the next one's; "expects FIELD: VALUE" looks into it (backend)
 //	expects close|reset  waits for the other side's end
 //	closes, resets, half-closes, refuses, is silent (doesn't answer connects)
 //	is slow              answers connects when it "answers" or "fails ERROR"
@@ -552,7 +552,7 @@ func (x *part) send(verb, rest, what string) {
 func (x *part) expect(what string) {
 	switch what {
 	case "header":
-		x.p.until("the header for "+x.name, func() bool { return x.header.Done() })
+		x.p.until("the header for "+x.name, func() bool { return x.header.Done() && !x.left })
 	case "nothing":
 		x.p.pass(500 * time.Millisecond)
 		if len(x.got) > 0 || x.ended {
