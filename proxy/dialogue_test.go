@@ -30,7 +30,7 @@ import (
 //	has LINE             has got that line by now; "has nothing" likewise
 //	expects nothing      and no end, for half a second
 //	expects|has no connection  nor has been connected to (backend)
-//	expects header       waits for the whole header; "expects FIELD: VALUE" looks into it (backend)
+//	expects header       waits for the whole header, after "listens" and its own end for the next one's; "has header" has it by now; "expects FIELD: VALUE" looks into it (backend)
 //	expects close|reset  waits for the other side's end
 //	closes, resets, half-closes, refuses, is silent (doesn't answer connects)
 //	is slow              answers connects when it "answers" or "fails ERROR"
@@ -495,6 +495,10 @@ func (x *part) do(what string) {
 		if x.conn != nil {
 			x.p.fatalf("%s is connected to", x.name)
 		}
+	case what == "has header":
+		if !x.header.Done() || x.left {
+			x.p.fatalf("%s has no header", x.name)
+		}
 	case what == "has nothing":
 		if len(x.got) > 0 {
 			x.p.fatalf("%s has got %q; want nothing", x.name, x.got)
@@ -552,7 +556,7 @@ func (x *part) send(verb, rest, what string) {
 func (x *part) expect(what string) {
 	switch what {
 	case "header":
-		x.p.until("the header for "+x.name, func() bool { return x.header.Done() })
+		x.p.until("the header for "+x.name, func() bool { return x.header.Done() && !x.left })
 	case "nothing":
 		x.p.pass(500 * time.Millisecond)
 		if len(x.got) > 0 || x.ended {

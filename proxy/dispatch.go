@@ -174,14 +174,14 @@ func (s *Session) leave() {
 func (s *Session) connectFailed(err error) {
 	r := connectResult(err)
 	switch {
-	case r == attemptLocal:
-		s.dropAttempt(r)
-		s.reason = err
-		s.noBackend(errNoMeans) // nor would there be for another backend
 	case s.dispatching.hedge != nil:
 		s.giveUp(r, err)
 		s.promoteHedge()
 		s.armConnect()
+	case r == attemptLocal:
+		s.dropAttempt(r)
+		s.reason = err
+		s.noBackend(errNoMeans) // nor would there be for another backend
 	default:
 		s.attemptFailed(r, err)
 	}
