@@ -36,11 +36,10 @@ const proofLimit = 3 * time.Second
 // header: then the rest of it, and each of its values has at most 4 KiB.
 const mostEarly = 64 << 10
 
-// try notes that a backend was tried: the session won't get it again.
+// try notes that a backend was tried, as the last of them.
 func (d *dispatching) try(b *balancer.Backend) {
-	if !slices.Contains(d.tried, b) {
-		d.tried = append(d.tried, b)
-	}
+	d.tried = slices.DeleteFunc(d.tried, func(other *balancer.Backend) bool { return other == b })
+	d.tried = append(d.tried, b)
 }
 
 // dispatch makes the next attempt, waits for a slot, or tells Asterisk that
