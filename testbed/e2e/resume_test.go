@@ -198,7 +198,7 @@ func TestResumeWithNoBackendLeft(t *testing.T) {
 	s := begin(t)
 	const n = 20
 	one, two := s.fault(t, "ivr1", "fault=mid-command&after=3"), s.fault(t, "ivr2", "fault=mid-command&after=3")
-	p := s.proxy(t, s.pool(resuming, one, two))
+	p := s.proxy(t, s.pool(resuming+"\nattempts: 2", one, two))
 	atRest := p.atRest(t)
 	results := wait(t, 20*time.Second, s.place(t, n, s.script("ivr", leaveAMark("WAIT FOR DIGIT 2000")...))...)
 	mustBe(t, results, "FAILURE", "BACKENDLOST")
