@@ -477,7 +477,9 @@ func (x *part) do(what string) {
 	case what == "answers", verb == "fails":
 		x.slow = verb == "fails"
 		for _, c := range x.slowConns {
-			c.answer(map[string]error{"refused": syscall.ECONNREFUSED, "local": syscall.EMFILE, "unreachable": syscall.EHOSTUNREACH}[rest])
+			c.answer(map[string]error{
+				"refused": syscall.ECONNREFUSED, "local": syscall.EMFILE, "unreachable": syscall.EHOSTUNREACH, "oddly": syscall.EPROTO,
+			}[rest])
 		}
 	case what == "comes up", what == "goes down":
 		x.p.backend(x.name).SetUp(what == "comes up")

@@ -117,7 +117,7 @@ func (s *Session) undispatch() {
 	d, w := s.dispatching, s.worker
 	if d != nil {
 		s.unqueue()
-		s.dropHedge()
+		s.dropHedge(attemptAbandoned)
 	}
 	s.dispatching = nil
 	if d != nil && len(w.spare) < mostSpare && cap(d.header.Bytes()) <= mostSpareHeader {
@@ -176,7 +176,7 @@ func (s *Session) AsteriskClosed(err error) {
 
 // BackendConnected is told that the attempt's connection is there.
 func (s *Session) BackendConnected() {
-	s.dropHedge()
+	s.dropHedge(attemptOutrun)
 	s.sendHeader()
 }
 
