@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"errors"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -43,5 +45,20 @@ func TestDispatchTimeoutHoldsWithoutAConnectTimeout(t *testing.T) {
 	s.handler.Received(plainHeader)
 	if s.front.timer == 0 {
 		t.Error("no timer while connecting; want the dispatch timeout")
+	}
+}
+
+// A server that shuts its side down before it closes, as Python's socketserver
+// does, and has not read Asterisk's reply: the reset may be there by the time that
+// the end is told.
+func TestResetBehindTheEndIsALoss(t *testing.T) {
+	var ended Record
+	s := newStage(Options{Ended: func(r Record) { ended = r }}, limits())
+	s.establish(plainHeader)
+	s.host.back.lost = syscall.EPIPE
+	s.host.back.handler.Closed(nil)
+	s.handler.Closed(nil)
+	if ended.Outcome != Lost || !errors.Is(ended.Err, syscall.EPIPE) {
+		t.Errorf("outcome %v (%v); want lost, by %v", ended.Outcome, ended.Err, syscall.EPIPE)
 	}
 }

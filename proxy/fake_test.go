@@ -17,6 +17,7 @@ type fakeConn struct {
 	timer    time.Duration
 	writeEnd bool
 	closed   bool
+	lost     error // what Unacked tells
 }
 
 func (c *fakeConn) Write(p []byte) {
@@ -28,7 +29,7 @@ func (c *fakeConn) CloseWrite()                { c.writeEnd = true }
 func (c *fakeConn) Pause()                     {}
 func (c *fakeConn) Resume()                    {}
 func (c *fakeConn) QuickAck()                  {}
-func (c *fakeConn) Unacked() (int, error)      { return 0, nil }
+func (c *fakeConn) Unacked() (int, error)      { return 0, c.lost }
 func (c *fakeConn) SetTimer(at time.Duration)  { c.timer = at }
 func (c *fakeConn) RemoteAddr() netip.AddrPort { return c.remote }
 func (c *fakeConn) Close()                     { c.closed = true }
