@@ -262,7 +262,7 @@ func (w *wholeLines) Write(p []byte) {
 // processors; a seed that fails does so again.
 func TestSimulation(t *testing.T) {
 	const sessions = 200
-	runs := uint64(500)
+	runs := uint64(250)
 	if n, err := strconv.ParseUint(os.Getenv("AGIPROXY_SIMULATIONS"), 10, 64); err == nil {
 		runs = n // 5000 are a million sessions
 	}
