@@ -145,6 +145,11 @@ func (s *Session) hearSettling(p []byte) {
 		s.speech.refused = s.speech.refused || bytes.HasPrefix(line, []byte("200 result=-1"))
 		return true
 	})
+	moved, answered := s.dialogue.InFlight() < commands, s.speech.asked < questions
+	s.speech.moved = s.speech.moved || moved
+	if answered {
+		s.dialogue.Settled() // whatever became of the commands, they are over
+	}
 	switch {
 	case s.dialogue.HungUp():
 		s.undispatch()
@@ -153,12 +158,11 @@ func (s *Session) hearSettling(p []byte) {
 	case s.speech.leaving: // no HANGUP yet
 	case s.speech.asked == 0:
 		s.settled()
-	case s.dialogue.InFlight() < commands:
-		s.speech.moved = true
+	case answered:
+		s.front.SetTimer(s.after(answerTimeout))
+	case moved:
 		s.front.QuickAck() // what comes next must not wait for that
 		s.front.SetTimer(s.after(silence))
-	case s.speech.asked < questions:
-		s.front.SetTimer(s.after(answerTimeout))
 	}
 }
 
@@ -166,7 +170,6 @@ func (s *Session) hearSettling(p []byte) {
 // may mean that the caller has left, and then his HANGUP is on its way: no other
 // backend is to be bothered with him.
 func (s *Session) settled() {
-	s.dialogue.Settled()
 	if s.outcome == undecided && s.speech.refused {
 		s.speech.leaving = true
 		s.front.QuickAck()
@@ -190,7 +193,6 @@ func (s *Session) settleLate() {
 		s.conclude(Lost, fmt.Errorf("%w, after %w", errUnsettled, s.reason))
 		fallthrough
 	default:
-		s.dialogue.Settled() // as far as one can tell
 		s.answer()
 	}
 }
