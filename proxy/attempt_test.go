@@ -45,3 +45,18 @@ func TestDispatchTimeoutHoldsWithoutAConnectTimeout(t *testing.T) {
 		t.Error("no timer while connecting; want the dispatch timeout")
 	}
 }
+
+// A caller who has left with his header costs no backend anything.
+func TestHangupWithTheHeaderIsNoAttempt(t *testing.T) {
+	var record *Record
+	s := newStage(Options{Ended: func(r Record) { record = &r }}, limits())
+	s.accept(asteriskAddr)
+	s.handler.Received(append(plainHeader[:len(plainHeader):len(plainHeader)], goodbye...))
+	if s.host.back.handler != nil {
+		t.Error("a backend was connected to; want none: the caller has left")
+	}
+	s.handler.Closed(nil)
+	if record == nil || record.Outcome != Hangup || record.Attempts != 0 {
+		t.Errorf("record %+v; want a hangup without an attempt", record)
+	}
+}
