@@ -45,3 +45,42 @@ func TestDispatchTimeoutHoldsWithoutAConnectTimeout(t *testing.T) {
 		t.Error("no timer while connecting; want the dispatch timeout")
 	}
 }
+
+// A caller who has left with his header costs no backend anything.
+func TestHangupWithTheHeaderIsNoAttempt(t *testing.T) {
+	var record *Record
+	s := newStage(Options{Ended: func(r Record) { record = &r }}, limits())
+	s.accept(asteriskAddr)
+	s.handler.Received(append(plainHeader[:len(plainHeader):len(plainHeader)], goodbye...))
+	if s.host.back.handler != nil {
+		t.Error("a backend was connected to; want none: the caller has left")
+	}
+	s.handler.Closed(nil)
+	if record == nil || record.Outcome != Hangup || record.Attempts != 0 {
+		t.Errorf("record %+v; want a hangup without an attempt", record)
+	}
+}
+
+// What a dispatch has used isn't kept until the session's end, which may be far.
+func TestNothingIsKeptOfADispatchThatIsOver(t *testing.T) {
+	const lost = "asterisk header\nivr1 expects header\nivr1 EXEC Wait 1\nasterisk expects EXEC Wait 1\nivr1 resets\nasterisk expects GET FULL VARIABLE " + anyMarker + "\n"
+	for name, dialogue := range map[string]string{
+		"Asterisk has closed, the backend goes on": "asterisk header\nivr1 expects header\nivr1 NOOP\nasterisk expects NOOP\nasterisk closes\nivr1 expects close",
+		"the backend has closed, Asterisk lingers": "asterisk header\nivr1 expects header\nivr1 closes\nasterisk expects close",
+		"agiproxy ends while a command runs":       lost + "stop",
+		"the command was answered, not the question": lost + "asterisk 200 result=0\nasterisk expects GET FULL VARIABLE " + anyMarker + "\n" +
+			"asterisk expects SET VARIABLE AGIPROXYSTATUS BACKENDLOST",
+		"the caller has left while a command ran": lost + "asterisk HANGUP\nasterisk expects close",
+		"nobody serves, the fallback runs":        "ivr1 refuses\nasterisk header\nasterisk expects EXEC Playback sorry",
+	} {
+		p := newPlayer(t)
+		p.run("pool on_backend_loss resume\nfallback EXEC Playback sorry\nbackends ivr1\n" + dialogue)
+		switch s := p.session(); {
+		case s == nil:
+			t.Errorf("%s: the session has ended", name)
+		case s.dispatching != nil || len(p.worker.spare) != 1:
+			t.Errorf("%s: its dispatch is kept: %v, %d are spare; want it given back", name, s.dispatching != nil, len(p.worker.spare))
+		}
+		p.finish()
+	}
+}

@@ -38,6 +38,7 @@ import (
 //	is up|down|ejected   has that state (backend)
 //	comes up, goes down  to the health checks
 //	half TEXT            sends TEXT without a line end
+//	reply and half a HANGUP  sends these together
 //	bytes N              sends a line of N bytes; half-bytes N, so many without a line end
 //	anything else        is sent as a line
 //
@@ -542,6 +543,8 @@ func (x *part) send(verb, rest, what string) {
 		x.conn.Pause()
 	case what == "vanishes":
 		x.conn.Cut()
+	case what == "reply and half a HANGUP":
+		x.conn.Write([]byte("200 result=0\nHANG"))
 	case verb == "half":
 		x.conn.Write([]byte(rest))
 	case verb == "bytes":

@@ -152,6 +152,11 @@ func (s *Session) hearSettling(p []byte) {
 		s.speech.refused = s.speech.refused || bytes.HasPrefix(line, []byte("200 result=-1"))
 		return true
 	})
+	moved, answered := s.dialogue.InFlight() < commands, s.speech.asked < questions
+	s.speech.moved = s.speech.moved || moved
+	if answered {
+		s.dialogue.Settled() // whatever became of the commands, they are over
+	}
 	switch {
 	case s.dialogue.HungUp():
 		s.undispatch()
@@ -160,12 +165,11 @@ func (s *Session) hearSettling(p []byte) {
 	case s.speech.leaving: // no HANGUP yet
 	case s.speech.asked == 0:
 		s.settled()
-	case s.dialogue.InFlight() < commands:
-		s.speech.moved = true
+	case answered:
+		s.front.SetTimer(s.after(settleTimeout))
+	case moved:
 		s.front.QuickAck() // what comes next must not wait for that
 		s.front.SetTimer(s.after(silence))
-	case s.speech.asked < questions:
-		s.front.SetTimer(s.after(settleTimeout))
 	}
 }
 
@@ -173,7 +177,6 @@ func (s *Session) hearSettling(p []byte) {
 // may mean that the caller has left, and then his HANGUP is on its way: no other
 // backend is to be bothered with him.
 func (s *Session) settled() {
-	s.dialogue.Settled()
 	if s.outcome == undecided && s.speech.refused {
 		s.awaitHangup()
 		return
