@@ -96,7 +96,7 @@ dies, calls go on.`,
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SuggestionsMinimumDistance = 2
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(newDemo(), newServe(), newRoute(), newCall(), newCheck(), newVersion(), newCompletion())
+	root.AddCommand(newDemo(), newServe(), newRoute(), newCall(), newCheck(), newVersion(), newCompletion(), newMan())
 	return root
 }
 
