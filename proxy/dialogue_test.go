@@ -180,7 +180,7 @@ func (p *player) step(who, what string) {
 		}
 		p.pass(d)
 	case "down":
-		p.worker.Lose(p.backend(what))
+		p.worker.Lose(p.backend(what), ErrDown)
 	case "kill":
 		p.session().kill() // as Server.Kill has it done
 	case "stop":

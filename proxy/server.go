@@ -161,12 +161,12 @@ func (w *Worker) Accept(l *Listener, front Conn) Handler {
 	return (*frontSide)(s)
 }
 
-// Lose declares the sessions on b lost.
-func (w *Worker) Lose(b *balancer.Backend) {
+// Lose declares the sessions on b lost: why is [ErrDown] or [ErrDrained].
+func (w *Worker) Lose(b *balancer.Backend, why error) {
 	for s := range w.sessions.all() {
 		switch d := s.dispatching; {
 		case s.loan.Backend() == b:
-			s.lose(errDeclaredDown)
+			s.lose(why)
 		case d != nil && d.hedge != nil && d.hedge.loan.Backend() == b:
 			s.hedgeFailed(attemptLost)
 		}

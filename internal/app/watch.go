@@ -8,6 +8,7 @@ import (
 
 	"agiproxy/balancer"
 	"agiproxy/health"
+	"agiproxy/proxy"
 )
 
 // A task is a goroutine that runs until its context is cancelled. The zero task
@@ -142,7 +143,7 @@ func (a *App) checker(b *backend, probe health.Probe, fresh bool) *health.Checke
 	t := &target{Backend: b.Backend}
 	if b.health.OnDown == "lose" {
 		t.lose = func() {
-			a.onLoops(func(w *worker) { w.sessions.Lose(b.Backend) })
+			a.onLoops(func(w *worker) { w.sessions.Lose(b.Backend, proxy.ErrDown) })
 		}
 	}
 	h := b.health
