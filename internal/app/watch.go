@@ -150,6 +150,7 @@ func (a *App) checker(b *backend, probe health.Probe, fresh bool) *health.Checke
 	return &health.Checker{
 		Probe: probe, Target: t, Interval: h.Interval, FastInterval: h.FastInterval, Timeout: h.Timeout,
 		Rise: h.Rise, Fall: h.Fall, Up: b.Healthy(), Fresh: fresh,
+		Told:    b.life.probed,
 		Metrics: a.probes.Backend(b.pool, b.conf.Name),
 		Log:     a.log.Named("health").With("pool", b.pool, "backend", b.conf.Name, "address", b.conf.Address),
 	}
