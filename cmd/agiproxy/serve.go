@@ -120,7 +120,7 @@ func serve(cmd *cobra.Command, f serveFlags) error {
 		JSONFormat: cfg.Log.Format == "json",
 	})
 	b := buildInfo()
-	o := app.Options{Config: cfg, Log: log, LogDropped: sink.Dropped, Version: b.version, Commit: b.commit, Date: b.date}
+	o := app.Options{Config: cfg, File: f.config, Log: log, LogDropped: sink.Dropped, Version: b.version, Commit: b.commit, Date: b.date}
 	if f.config != "" {
 		o.Reload = func() (*config.Config, error) { return f.load(cmd) }
 	}
