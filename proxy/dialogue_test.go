@@ -43,8 +43,8 @@ import (
 //	anything else        is sent as a line
 //
 // "pool KEY VALUE …" and "fallback COMMAND" set options first, "wait D" lets time
-// pass, "down NAME" declares a backend lost, "waiting N" checks how many wait,
-// "stop" and "abort" end agiproxy, and "outcome …" is the first asterisk's. What
+// pass, "down NAME" declares a backend lost, "kill" has an operator end the
+// session, "waiting N" checks how many wait, "stop" and "abort" end agiproxy, and "outcome …" is the first asterisk's. What
 // others give back to a session reaches it at once and, in a second run, later.
 func TestDialogues(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.dialogue")
@@ -181,7 +181,9 @@ func (p *player) step(who, what string) {
 		}
 		p.pass(d)
 	case "down":
-		p.worker.Lose(p.backend(what))
+		p.worker.Lose(p.backend(what), ErrDown)
+	case "kill":
+		p.session().kill() // as Server.Kill has it done
 	case "stop":
 		p.worker.Stop()
 	case "abort":
