@@ -324,6 +324,24 @@ func TestAReloadKeepsEjections(t *testing.T) {
 // bound is how many of n backends may be ejected at a time.
 func (e *Ejection) bound(n int) int { return min(max(1, e.MaxPercent*n/100), n-1) }
 
+func TestTwoThatFailAtTheSameTimeAreNotBothEjected(t *testing.T) {
+	backends := newBackends(1, 1)
+	NewPool(RoundRobin{}, Options{Ejection: envoys, Clock: newFakeClock()}, backends)
+	a, b := backends[0], backends[1]
+	for range 10_000 {
+		fail(a, 2)
+		fail(b, 2)
+		together(func() { fail(a, 1) }, func() { fail(b, 1) })
+		if a.State() == b.State() {
+			t.Fatalf("both are %v after three failures; want one ejected, and the other up", a.State())
+		}
+		for _, b := range backends {
+			b.Uneject()
+			b.ejection.failures.Store(0) // of the one that was spared
+		}
+	}
+}
+
 // Whatever fails at the same time, there are never more ejected than may be.
 func TestConcurrentEjectionsKeepToTheirBounds(t *testing.T) {
 	for seed := range uint64(8) {

@@ -4,7 +4,9 @@
 // It does no I/O and knows nothing of what sessions are about. A pick takes no
 // lock: it looks at each backend's own counters, which change by atomic
 // operations. Under concurrent picks a policy may therefore act on counts that
-// are one session old; a backend's limit is never exceeded.
+// are one session old; a backend's limit is never exceeded. Only what is seldom
+// and must be exact is done under the pool's lock: to take a backend out, and to
+// lend anything at all while sessions wait in line for it.
 package balancer
 
 import (
@@ -47,7 +49,7 @@ type Options struct {
 }
 
 // A Clock tells the time and calls back. Its methods are safe for concurrent
-// use, and AfterFunc doesn't call f itself.
+// use; AfterFunc doesn't call f itself, and neither waits for a callback to end.
 type Clock interface {
 	Now() time.Time
 	AfterFunc(d time.Duration, f func())

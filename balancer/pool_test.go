@@ -12,6 +12,22 @@ import (
 	"testing"
 )
 
+// together runs these at the same time, as nearly as two goroutines can, and
+// waits for them.
+func together(do ...func()) {
+	var ready atomic.Int32
+	var wg sync.WaitGroup
+	for _, f := range do {
+		wg.Go(func() {
+			for ready.Add(1); int(ready.Load()) < len(do); {
+				runtime.Gosched()
+			}
+			f()
+		})
+	}
+	wg.Wait()
+}
+
 // everyPolicy runs f as a subtest for each policy.
 func everyPolicy(t *testing.T, f func(t *testing.T, policy Policy)) {
 	for _, name := range policyNames {
@@ -382,6 +398,7 @@ func TestPanic(t *testing.T) {
 		{"nothing without an address", 50, 0, func(b []*Backend) { out(b...); b[1].set(isNowhere, true) }, "acd e"},
 		{"nothing that is full", 50, 0, func(b []*Backend) { out(b...); b[1].Configure(1, 1, false); lend(b[1]) }, "acd e"},
 		{"nothing that is drained", 50, 0, func(b []*Backend) { out(b...); b[0].Drain(true) }, "bcd e"},
+		{"no backup that is drained", 50, 0, func(b []*Backend) { out(b...); b[4].Drain(true) }, "abcd"},
 		{"all drained", 50, 0, func(b []*Backend) {
 			for _, b := range b {
 				b.Drain(true)

@@ -38,8 +38,8 @@ type line struct {
 	queue []*Waiter // the longest wait first
 	next  *Pool     // which has taken over, nil for the present version of the pool
 
-	// mu guards also the ejections of the backends that the pool owns. Nobody
-	// is called while it is held.
+	// mu guards also the ejections of the backends that the pool owns. Neither
+	// Ready nor what [Options] has called is called while it is held.
 }
 
 // takenOver stands for the number of those who wait, in a pool that has been
@@ -52,8 +52,8 @@ type handover struct {
 	loan Loan
 }
 
-// deliver is called without any lock, so that the order of two sessions that are
-// served at the same time may be another for those who hear of it.
+// deliver tells who is served. It is called without a lock, so two who are served
+// by two goroutines at the same time may hear of it in the other order.
 func deliver(all []handover) {
 	for _, h := range all {
 		h.to.Ready(h.loan)

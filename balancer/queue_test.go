@@ -338,6 +338,31 @@ func TestTheSystemClockServesWhoWaitsForAnEjected(t *testing.T) {
 	})
 }
 
+// Who waits and what serves him come at the same time.
+func TestNoWakeUpIsLost(t *testing.T) {
+	pool, backends, loans := fullPool(1, 10)
+	b, loan := backends[0], loans[0]
+	for round := range 30_000 {
+		g := newGuest("guest")
+		wait := func() { mustWait(t, pool, g) }
+		switch round % 3 {
+		case 0:
+			together(wait, loan.Done)
+		case 1:
+			b.SetUp(false)
+			loan.Done()
+			together(wait, func() { b.SetUp(true) })
+		case 2:
+			together(wait, func() { b.Configure(1, 2, false) })
+			b.Configure(1, 1, false)
+			loan.Done()
+		}
+		if loan = g.served(); loan.Backend() != b {
+			t.Fatalf("round %d: the guest waits; want it to have been given what is free", round)
+		}
+	}
+}
+
 // Newcomers press for the only slot all the time, and get it only when nobody
 // waits. Each who waits gives it back when he has been served, so that the order
 // of two is no matter of chance.

@@ -89,10 +89,18 @@ func TestTablesAreAllTables(t *testing.T) {
 	}
 }
 
-// Each example of the page is a right file, once what it leaves out is added.
+// Each example of the pages is a right file, once what it leaves out is added.
 func TestDocumentedExamplesAreRight(t *testing.T) {
-	blocks := regexp.MustCompile("(?ms)^ *```yaml\n(.*?)^ *```").FindAllStringSubmatch(readDocs(t), -1)
-	if len(blocks) < 10 {
+	pages := readDocs(t)
+	for _, page := range []string{"balancing.md", "failover.md"} {
+		text, err := os.ReadFile(filepath.Join("..", "docs", page))
+		if err != nil {
+			t.Fatal(err)
+		}
+		pages += string(text)
+	}
+	blocks := regexp.MustCompile("(?ms)^ *```yaml\n(.*?)^ *```").FindAllStringSubmatch(pages, -1)
+	if len(blocks) < 12 {
 		t.Fatalf("found %d examples; want all", len(blocks))
 	}
 	for _, block := range blocks {

@@ -59,9 +59,23 @@ func (s *Session) hear(p []byte) {
 		s.leave()
 	case s.dialogue.HungUp():
 		s.closeFront() // nobody is left to tell
-	case s.dialogue.Turn() == agi.BackendsTurn && !s.dialogue.MidReply():
+	case s.dialogue.Turn() != agi.BackendsTurn || s.dialogue.MidReply() || s.speech.leaving:
+	case s.state == answering && s.dialogue.Refused():
+		s.awaitHangup()
+	default:
 		s.sayNext()
 	}
+}
+
+// speechLate is told that no HANGUP has come, or that Asterisk hasn't set the
+// variable.
+func (s *Session) speechLate() {
+	if s.speech.leaving {
+		s.speech.leaving = false
+		s.sayNext()
+		return
+	}
+	s.speech.then(s)
 }
 
 // fail ends a session that nobody can serve, so that the dialplan sees

@@ -67,7 +67,7 @@ type Session struct {
 	attempts uint16
 	state    state
 	outcome  Outcome
-	unproved bool // the backend has closed before its TCP said whether it read the header
+	unproved bool // the backend has closed before its TCP said whether it read all that was sent
 	gone     bool // Asterisk has closed
 	admitted bool // it counts against the listener's max_sessions
 	resumed  bool // a backend was lost in mid-call
@@ -211,7 +211,7 @@ func (s *Session) TimedOut() {
 	case settling:
 		s.settleLate()
 	case answering:
-		s.speech.then(s)
+		s.speechLate()
 	case closing:
 		s.end()
 	}

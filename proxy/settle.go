@@ -23,6 +23,10 @@ const silence = 100 * time.Millisecond
 // measured where the kernel delays it.
 const leaveGrace = 50 * time.Millisecond
 
+// settleTimeout is how long Asterisk gets to answer a question when it has nothing
+// else to do. On a machine that has too much to do it was seen to take a second.
+const settleTimeout = 5 * time.Second
+
 // lose takes the backend as lost: what it was sending is dropped, and the
 // pool's policy says what Asterisk gets.
 func (s *Session) lose(err error) {
@@ -86,9 +90,12 @@ func (s *Session) rescue(lost *balancer.Backend, err error) {
 	s.speech = &speech{status: "BACKENDLOST"}
 	if s.dialogue.Turn() == agi.AsterisksTurn || s.dialogue.MidReply() {
 		s.settle((*Session).resume)
-	} else {
-		s.resume()
+		return
 	}
+	s.state = settling
+	s.speech.refused = s.dialogue.Refused()
+	s.speech.then = (*Session).resume
+	s.settled()
 }
 
 // resume replays the header of a call whose backend is lost. Nothing is under
@@ -125,7 +132,7 @@ func (s *Session) settle(then func(*Session)) {
 func (s *Session) ask() {
 	s.speech.asked++
 	s.speech.moved = false
-	limit := answerTimeout
+	limit := settleTimeout
 	if s.dialogue.Turn() == agi.AsterisksTurn {
 		limit = 0
 	}
@@ -159,7 +166,7 @@ func (s *Session) hearSettling(p []byte) {
 	case s.speech.asked == 0:
 		s.settled()
 	case answered:
-		s.front.SetTimer(s.after(answerTimeout))
+		s.front.SetTimer(s.after(settleTimeout))
 	case moved:
 		s.front.QuickAck() // what comes next must not wait for that
 		s.front.SetTimer(s.after(silence))
@@ -171,12 +178,17 @@ func (s *Session) hearSettling(p []byte) {
 // backend is to be bothered with him.
 func (s *Session) settled() {
 	if s.outcome == undecided && s.speech.refused {
-		s.speech.leaving = true
-		s.front.QuickAck()
-		s.front.SetTimer(s.after(leaveGrace))
+		s.awaitHangup()
 		return
 	}
 	s.speech.then(s)
+}
+
+// awaitHangup waits for the HANGUP that may follow a reply of -1.
+func (s *Session) awaitHangup() {
+	s.speech.leaving = true
+	s.front.QuickAck()
+	s.front.SetTimer(s.after(leaveGrace))
 }
 
 // settleLate is told that Asterisk has fallen silent, has not answered in time, or

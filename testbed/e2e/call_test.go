@@ -16,7 +16,8 @@ import (
 // most.
 const hold = `STREAM FILE demo-instruct "#"`
 
-// callers numbers the calls of this run.
+// callers numbers the calls of this run, with as many digits each: Asterisk takes an id
+// for one in use that another one begins with.
 var callers atomic.Int64
 
 // A dial says what to call.
@@ -84,7 +85,7 @@ func (s *suite) place(t *testing.T, n int, d dial) []*call {
 
 func (s *suite) placeOne(t *testing.T, d dial) *call {
 	t.Helper()
-	c := &call{id: fmt.Sprintf("call-%d", callers.Add(1)), suite: s, result: make(chan result, 1)}
+	c := &call{id: fmt.Sprintf("call-%05d", callers.Add(1)), suite: s, result: make(chan result, 1)}
 	s.ami.watch(c.id, c.event)
 	channel := "Local/" + d.exten + "@demo/n"
 	if d.exten == "" {
