@@ -109,7 +109,11 @@ func TestCloseInItsOwnTurnIsProved(t *testing.T) {
 		}, Lost, told},
 		{"Asterisk closes meanwhile", func(s *stage) { s.handler.Closed(nil) }, Hangup, ""},
 		{"the caller hangs up meanwhile, and it is acknowledged", func(s *stage) {
+			before := s.front.timer
 			s.handler.Received(goodbye)
+			if s.front.timer != before {
+				t.Errorf("timer at %v after a hangup; want %v: the backend has no turn any more", s.front.timer, before)
+			}
 			s.host.back.unacked = 0
 			s.handler.TimedOut()
 		}, Hangup, ""},
