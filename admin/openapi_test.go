@@ -7,6 +7,8 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -229,5 +231,23 @@ func (doc *api31) check(t *testing.T, where string, schema map[string]any, v any
 	}
 	if !slices.Contains(kinds, any(kind)) {
 		t.Errorf("%s is %v, of type %s; want %v", where, v, kind, kinds)
+	}
+}
+
+// The operators' page lists the API's calls, each once.
+func TestOperatingPageListsTheCalls(t *testing.T) {
+	page, err := os.ReadFile("../docs/operating.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var documented, want []string
+	for _, m := range regexp.MustCompile("(?m)^\\| `([A-Z]+ /api/v1/[^`]*)` \\|").FindAllStringSubmatch(string(page), -1) {
+		documented = append(documented, m[1])
+	}
+	for _, rt := range routes() {
+		want = append(want, rt.method+" "+prefix+rt.path)
+	}
+	if !slices.Equal(documented, want) {
+		t.Errorf("docs/operating.md has\n%s\nwant\n%s", strings.Join(documented, "\n"), strings.Join(want, "\n"))
 	}
 }

@@ -28,8 +28,9 @@ type remote struct {
 	output       string
 
 	*client.Client
-	out  io.Writer
-	name string // of the command
+	out    io.Writer
+	stderr io.Writer
+	name   string // of the command
 }
 
 // remotely makes a command that talks to a running agiproxy.
@@ -65,7 +66,7 @@ func remotely(cmd *cobra.Command, run func(ctx context.Context, r *remote, args 
 
 // open makes the client that the flags ask for.
 func (r *remote) open(cmd *cobra.Command) (err error) {
-	r.out, r.name = cmd.OutOrStdout(), cmd.Name()
+	r.out, r.stderr, r.name = cmd.OutOrStdout(), cmd.ErrOrStderr(), cmd.Name()
 	if r.output != "table" && r.output != "json" {
 		return fmt.Errorf("--output %q; want table or json", r.output)
 	}

@@ -43,6 +43,18 @@ func onBackend(cmd *cobra.Command, call func(args []string) (path string, body a
 
 func nothingMore(context.Context, *remote, admin.Backend) error { return nil }
 
+// warnOfLast says so if nothing is left that can serve the backend's pool.
+func warnOfLast(ctx context.Context, r *remote, b admin.Backend) error {
+	var p admin.Pool
+	if err := r.Call(ctx, "GET", route("pools", b.Pool), nil, &p); err != nil {
+		return err
+	}
+	if !p.CanServe {
+		report(r.stderr, fmt.Sprintf("%s: pool %s has no backend left that can serve; agiproxy enable %s takes this one back", r.name, p.Name, b.Name))
+	}
+	return nil
+}
+
 // backend finds a backend by POOL/BACKEND, or by its name if that is in one pool
 // only.
 func (r *remote) backend(ctx context.Context, name string) (found admin.Backend, err error) {
@@ -134,8 +146,8 @@ changed. BACKEND is its name, or POOL/BACKEND.`,
 		}
 		return "drain", map[string]float64{"deadline_seconds": deadline.Seconds()}, nil
 	}, func(ctx context.Context, r *remote, b admin.Backend) error {
-		if !wait {
-			return nil
+		if err := warnOfLast(ctx, r, b); err != nil || !wait {
+			return err
 		}
 		return r.awaitEmpty(ctx, b)
 	})
@@ -189,7 +201,7 @@ func newDisable() *cobra.Command {
 on_backend_loss says now. enable takes it back.`,
 		Example: "  agiproxy disable ivr1",
 		Args:    wants(1, "one BACKEND"),
-	}, func([]string) (string, any, error) { return "disable", nil, nil }, nothingMore)
+	}, func([]string) (string, any, error) { return "disable", nil, nil }, warnOfLast)
 }
 
 func newWeight() *cobra.Command {

@@ -118,7 +118,8 @@ func TestStatusCommand(t *testing.T) {
 		`ivr +ivr2 +up +`+someTime+` +0/5 +- +1 +0 +- +assumed: it isn't probed`,
 		`night +ivr2 +up +`+someTime+` +0 +- +1 +0 +- +assumed: it isn't probed`,
 	)
-	o.want(0, "drain night/ivr2", backendsHead, `night +ivr2 +drained .* by an operator`)
+	o.want(0, "drain night/ivr2", backendsHead, `night +ivr2 +drained .* by an operator`,
+		"agiproxy: drain: pool night has no backend left that can serve; agiproxy enable ivr2 takes this one back")
 	code, stdout, stderr := o.run("status")
 	if code != 1 || !strings.Contains(stdout, "drained") || stderr != "agiproxy: status: not ready: pool night: no backend can serve\n" {
 		t.Errorf("status of a pool that can't serve: %d, %s; want 1, and why", code, stderr)

@@ -82,8 +82,8 @@ func (w *window) add(t proxy.Totals) {
 func (w *window) since(now proxy.Totals) proxy.Totals {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.past) == 0 {
-		return now
+	if len(w.past) < windowSteps {
+		return now // the process is younger
 	}
 	return now.Since(w.past[0])
 }

@@ -313,6 +313,9 @@ func TestWindowForgets(t *testing.T) {
 	}
 	for i := range uint64(20) {
 		w.add(count(100 * (i + 1)))
+		if got, want := w.since(count(2050)).Commands, uint64(2050); i < windowSteps-1 && got != want {
+			t.Errorf("after %d steps: %d; want all %d", i+1, got, want)
+		}
 	}
 	if got := w.since(count(2050)).Commands; got != 2050-1100 {
 		t.Errorf("after twenty steps: %d; want what came after the eleventh, 950", got)
