@@ -1,11 +1,12 @@
 // Package admin is the port that tells operators and their tools how agiproxy
-// is doing.
+// is doing, and lets them change it: metrics, health, and an API under /api/v1.
 package admin
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"time"
@@ -13,14 +14,21 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/exporter-toolkit/web"
 )
 
 // Options is what the admin port shows.
 type Options struct {
 	Registry  *prometheus.Registry
+	Control   Controller   // what the API asks and commands; nil: there is no API
 	Ready     func() error // nil when calls can be served, else why not; safe for concurrent use
 	Profiling func() bool  // whether profiles are shown now; safe for concurrent use; nil: never
 	Log       hclog.Logger // nil: nothing is logged
+
+	// WebConfig is a file of TLS, users and client certificates, see
+	// [CheckWebConfig]; "" is plain HTTP for everybody. Certificates and users
+	// are read again when they change.
+	WebConfig string
 }
 
 func (o Options) withDefaults() Options {
@@ -37,22 +45,31 @@ func (o Options) withDefaults() Options {
 type Server struct {
 	listener net.Listener
 	http     *http.Server
+	web      string // the file of TLS and users
 	log      hclog.Logger
+	end      context.CancelFunc // of the streams
 }
 
 // Listen opens the port; the address may leave the choice to the system. Close
 // closes it, whether Serve was called or not.
 func Listen(ctx context.Context, address string, o Options) (*Server, error) {
 	o = o.withDefaults()
+	if err := CheckWebConfig(o.WebConfig); err != nil {
+		return nil, fmt.Errorf("web_config_file %s: %w", o.WebConfig, err)
+	}
 	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}
+	requests, end := context.WithCancel(context.Background())
 	return &Server{
 		listener: ln,
+		web:      o.WebConfig,
 		log:      o.Log,
+		end:      end,
 		http: &http.Server{
 			Handler:           Handler(o),
+			BaseContext:       func(net.Listener) context.Context { return requests },
 			ReadHeaderTimeout: 5 * time.Second,
 			IdleTimeout:       2 * time.Minute,
 			ErrorLog:          o.Log.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}),
@@ -65,7 +82,8 @@ func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
 // Serve answers until Close.
 func (s *Server) Serve() {
-	if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+	err := web.Serve(s.listener, s.http, &web.FlagConfig{WebConfigFile: &s.web}, slog.New(toolkitLog{s.log}))
+	if !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 		s.log.Error("admin port has ended", "error", err)
 	}
 }
@@ -74,6 +92,7 @@ func (s *Server) Serve() {
 func (s *Server) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
+	s.end()
 	if s.http.Shutdown(ctx) != nil {
 		s.http.Close()
 	}
@@ -87,6 +106,10 @@ func (s *Server) Close() {
 //	GET /-/healthy     200 as long as the process answers
 //	GET /-/ready       200 when calls can be served, else 503 and why not
 //	GET /debug/pprof/  for go tool pprof, while profiling is on
+//	POST /-/reload     as POST /api/v1/reload
+//	/api/v1/           see routes
+//
+// What changes something may not come from a page of another site.
 func Handler(o Options) http.Handler {
 	o = o.withDefaults()
 	mux := http.NewServeMux()
@@ -109,11 +132,20 @@ func Handler(o Options) http.Handler {
 		}
 		fmt.Fprintln(w, "agiproxy is ready.")
 	})
+	if o.Control != nil {
+		register(mux, o.Control)
+		a := &api{Controller: o.Control}
+		mux.HandleFunc("POST /-/reload", a.serve((*api).reload))
+	}
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		fmt.Fprint(w, `<!doctype html><title>agiproxy</title><h1>agiproxy</h1>
-<ul><li><a href="/metrics">metrics</a><li><a href="/-/healthy">healthy</a><li><a href="/-/ready">ready</a></ul>
+<ul><li><a href="/metrics">metrics</a><li><a href="/-/healthy">healthy</a><li><a href="/-/ready">ready</a><li><a href="/api/v1/openapi.json">API</a></ul>
 `)
 	})
-	return mux
+	sameOrigin := http.NewCrossOriginProtection()
+	sameOrigin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		problem(w, refuse(http.StatusForbidden, "a page of another site may not do that"))
+	}))
+	return sameOrigin.Handler(mux)
 }

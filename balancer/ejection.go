@@ -26,15 +26,16 @@ type Ejection struct {
 // ejection is what a backend remembers of its failures and ejections.
 type ejection struct {
 	failures atomic.Int32              // in a row
-	count    atomic.Uint64             // of ejections so far; which one it is that ends
+	count    atomic.Uint64             // of those by failures so far
 	until    atomic.Pointer[time.Time] // nil if it isn't ejected
 
 	// The owner's mu guards these.
-	times    int       // how many times Time the last ejection took
+	which    uint64    // ejection it is, so that only its own end ends it
+	times    int       // how many times Time the last one by failures took
 	returned time.Time // from it
 }
 
-// Ejections returns how many times the backend has been ejected.
+// Ejections returns how many times the backend has been ejected for its failures.
 func (b *Backend) Ejections() uint64 { return b.ejection.count.Load() }
 
 // EjectedUntil returns when the backend's ejection ends, the zero time if it
@@ -47,7 +48,15 @@ func (b *Backend) EjectedUntil() time.Time {
 }
 
 // Uneject ends the backend's ejection, if it is ejected, before its time.
-func (b *Backend) Uneject() { b.endEjection(b.Ejections()) }
+func (b *Backend) Uneject() { b.unejectIf(func(*Pool) bool { return true }) }
+
+// Eject takes the backend out for that long, as an operator says: whatever
+// becomes of its pool. It may be ejected already. The backend must be in a pool.
+func (b *Backend) Eject(d time.Duration) {
+	p := b.lockOwner()
+	b.takeOut(p, d)
+	p.mu.Unlock()
+}
 
 // served says that a session was served. Which of two sessions that end at the
 // same time comes first is a matter of chance, and so is then what counts as in a
@@ -67,14 +76,22 @@ func (b *Backend) failed() {
 	}
 	p := b.lockOwner()
 	d := p.eject(b)
-	which := b.Ejections()
 	p.mu.Unlock()
-	if d > 0 {
-		p.opts.Clock.AfterFunc(d, func() { b.endEjection(which) })
-		if p.opts.Ejected != nil {
-			p.opts.Ejected(b, d)
-		}
+	if d > 0 && p.opts.Ejected != nil {
+		p.opts.Ejected(b, d)
 	}
+}
+
+// takeOut ejects b for that long from now on. It is called with its owner's mu
+// held.
+func (b *Backend) takeOut(owner *Pool, d time.Duration) {
+	e := &b.ejection
+	until := owner.opts.Clock.Now().Add(d)
+	e.until.Store(&until)
+	e.which++
+	which := e.which
+	b.mark(isEjected, true)
+	owner.opts.Clock.AfterFunc(d, func() { b.unejectIf(func(*Pool) bool { return e.which == which }) })
 }
 
 // by reports whether that many failures in a row eject.
@@ -110,10 +127,8 @@ func (p *Pool) eject(b *Backend) time.Duration {
 		e.times++ // and no more than that, so that it doesn't take longer to shrink
 	}
 	d := min(time.Duration(e.times)*opts.Time, longest)
-	until := now.Add(d)
 	e.count.Add(1)
-	e.until.Store(&until)
-	b.flags.Or(isEjected)
+	b.takeOut(p, d)
 	return d
 }
 
@@ -132,11 +147,6 @@ func (p *Pool) canSpare(b *Backend) bool {
 		}
 	}
 	return usable > 0 && (ejected == 1 || 100*ejected <= p.opts.Ejection.MaxPercent*len(p.backends))
-}
-
-// endEjection ends b's ejection number which, unless it has ended.
-func (b *Backend) endEjection(which uint64) {
-	b.unejectIf(func(*Pool) bool { return b.Ejections() == which })
 }
 
 // unejectExcess ends those ejections which the pool could spare the backend for

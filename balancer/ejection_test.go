@@ -416,3 +416,38 @@ func TestConcurrentEjectionsKeepToTheirBounds(t *testing.T) {
 		}
 	}
 }
+
+// An operator may take out any backend, the last one too, and for longer or
+// shorter than it is out already.
+func TestEjectByHand(t *testing.T) {
+	clock := newFakeClock()
+	backends := newBackends(1, 1)
+	a, b := backends[0], backends[1]
+	pool := NewPool(RoundRobin{}, Options{Ejection: envoys, Clock: clock}, backends)
+	a.Eject(time.Minute)
+	b.Eject(time.Hour)
+	if a.State() != Ejected || b.State() != Ejected || pool.CanServe() {
+		t.Fatalf("states %v and %v; want both ejected", a.State(), b.State())
+	}
+	if a.Ejections() != 0 {
+		t.Errorf("%d ejections for failures; want none", a.Ejections())
+	}
+	clock.advance(30 * time.Second)
+	a.Eject(time.Minute)
+	clock.advance(30 * time.Second) // the first ejection's end
+	if a.State() != Ejected || !a.EjectedUntil().Equal(clock.Now().Add(30*time.Second)) {
+		t.Errorf("ejected anew: %v until %v; want ejected for another 30s", a.State(), a.EjectedUntil())
+	}
+	clock.advance(30 * time.Second)
+	if a.State() != Up {
+		t.Errorf("after its time: %v; want up", a.State())
+	}
+	b.Uneject()
+	if b.State() != Up || !b.EjectedUntil().IsZero() {
+		t.Errorf("unejected: %v until %v; want up", b.State(), b.EjectedUntil())
+	}
+	fail(a, 3)
+	if got := a.EjectedUntil().Sub(clock.Now()); got != 10*time.Second {
+		t.Errorf("then ejected for its failures: for %v; want 10s, as the first time", got)
+	}
+}

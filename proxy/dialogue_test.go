@@ -30,7 +30,8 @@ import (
 //	has LINE             has got that line by now; "has nothing" likewise
 //	expects nothing      and no end, for half a second
 //	expects|has no connection  nor has been connected to (backend)
-//	expects header       waits for the whole header, after "listens" and its own end for the next one's; "has header" has it by now; "expects FIELD: VALUE" looks into it (backend)
+//	expects header       waits for the whole header; "has header" has it by now (backend). After
+//	                     "listens" and its own end it is the next one's. "expects FIELD: VALUE" looks into it
 //	expects close|reset  waits for the other side's end
 //	closes, resets, half-closes, refuses, is silent (doesn't answer connects)
 //	is slow              answers connects when it "answers" or "fails ERROR"
@@ -38,12 +39,13 @@ import (
 //	is up|down|ejected   has that state (backend)
 //	comes up, goes down  to the health checks
 //	half TEXT            sends TEXT without a line end
+//	reply and half a HANGUP  sends these together
 //	bytes N              sends a line of N bytes; half-bytes N, so many without a line end
 //	anything else        is sent as a line
 //
 // "pool KEY VALUE …" and "fallback COMMAND" set options first, "wait D" lets time
-// pass, "down NAME" declares a backend lost, "waiting N" checks how many wait,
-// "stop" and "abort" end agiproxy, and "outcome …" is the first asterisk's. What
+// pass, "down NAME" declares a backend lost, "kill" has an operator end the
+// session, "waiting N" checks how many wait, "stop" and "abort" end agiproxy, and "outcome …" is the first asterisk's. What
 // others give back to a session reaches it at once and, in a second run, later.
 func TestDialogues(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.dialogue")
@@ -180,7 +182,9 @@ func (p *player) step(who, what string) {
 		}
 		p.pass(d)
 	case "down":
-		p.worker.Lose(p.backend(what))
+		p.worker.Lose(p.backend(what), ErrDown)
+	case "kill":
+		p.session().kill() // as Server.Kill has it done
 	case "stop":
 		p.worker.Stop()
 	case "abort":
@@ -542,6 +546,8 @@ func (x *part) send(verb, rest, what string) {
 		x.conn.Pause()
 	case what == "vanishes":
 		x.conn.Cut()
+	case what == "reply and half a HANGUP":
+		x.conn.Write([]byte("200 result=0\nHANG"))
 	case verb == "half":
 		x.conn.Write([]byte(rest))
 	case verb == "bytes":

@@ -84,14 +84,11 @@ func (s *Session) connect() {
 	s.armConnect()
 }
 
-// armConnect sets the timer for what comes first while connections are made.
+// armConnect sets the timer for what comes first while connections are made. A
+// hedge began later than the attempt, so its time isn't over before the attempt's.
 func (s *Session) armConnect() {
 	d := s.dispatching
-	at := earlier(d.connectBy, d.hedgeAt)
-	if d.hedge != nil {
-		at = earlier(at, d.hedge.connectBy)
-	}
-	s.front.SetTimer(at)
+	s.front.SetTimer(earlier(d.connectBy, d.hedgeAt))
 }
 
 // earlier returns the earlier of two times, 0 being never.

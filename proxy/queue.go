@@ -51,7 +51,7 @@ func (s *Session) enqueue(err error) {
 // meanwhile.
 func (s *Session) takeSlot(w *balancer.Waiter, l balancer.Loan) {
 	d := s.dispatching
-	if s.state != queued || d == nil || d.waiter != w {
+	if d == nil || d.waiter != w {
 		l.Done()
 		return
 	}

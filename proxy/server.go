@@ -23,17 +23,19 @@ type Server struct {
 	opts     Options
 	table    atomic.Pointer[Table]
 	sessions atomic.Int64
+	accepted atomic.Uint32 // the last session's id
 
 	mu      sync.Mutex
-	retired []retired
+	retired []Retired
 	workers []*Worker
 }
 
-// retired is a backend that no table has any more, while sessions are under way
+// Retired is a backend that no table has any more, while sessions are under way
 // on it.
-type retired struct {
-	pool    string
-	backend *balancer.Backend
+type Retired struct {
+	Pool    string
+	Backend *balancer.Backend
+	Since   time.Time
 }
 
 // NewServer returns a server that knows no pool yet.
@@ -56,15 +58,15 @@ func (s *Server) Swap(t *Table) *Table {
 	for _, p := range before.Pools {
 		for _, b := range p.backends.Backends() {
 			if !t.has(b) {
-				s.retired = append(s.retired, retired{p.name, b})
+				s.retired = append(s.retired, Retired{p.name, b, time.Now()})
 			}
 		}
 	}
 	return before
 }
 
-// draining returns the backends without a table that still have sessions.
-func (s *Server) draining() []retired {
+// Retired returns the backends without a table that still have sessions.
+func (s *Server) Retired() []Retired {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.forgetEmpty()
@@ -73,8 +75,8 @@ func (s *Server) draining() []retired {
 
 // forgetEmpty drops what is retired no more; s.mu is held.
 func (s *Server) forgetEmpty() {
-	s.retired = slices.DeleteFunc(s.retired, func(r retired) bool {
-		return r.backend.Sessions() == 0 || s.table.Load().has(r.backend)
+	s.retired = slices.DeleteFunc(s.retired, func(r Retired) bool {
+		return r.Backend.Sessions() == 0 || s.table.Load().has(r.Backend)
 	})
 }
 
@@ -115,6 +117,7 @@ type Worker struct {
 	server   *Server
 	host     Host
 	sessions list
+	traces   map[*Session][]*Trace // of those that are traced
 	counts   *counts
 	spare    []*dispatching // none of a session's
 	logged   []any          // what the last record was written from
@@ -137,7 +140,7 @@ func (w *Worker) Shed(l *Listener) { w.counts.reject(l, "descriptors") }
 func (w *Worker) Accept(l *Listener, front Conn) Handler {
 	o := l.opts.Load()
 	from := front.RemoteAddr().Addr().Unmap().WithZone("") // no prefix contains an address with a zone
-	s := &Session{worker: w, listener: l, front: front, start: w.host.Now()}
+	s := &Session{worker: w, listener: l, front: front, start: w.host.Now(), id: w.server.accepted.Add(1)}
 	w.server.sessions.Add(1)
 	w.sessions.add(s)
 	allowed := slices.ContainsFunc(o.Allow, func(p netip.Prefix) bool { return p.Contains(from) })
@@ -159,12 +162,12 @@ func (w *Worker) Accept(l *Listener, front Conn) Handler {
 	return (*frontSide)(s)
 }
 
-// Lose declares the sessions on b lost.
-func (w *Worker) Lose(b *balancer.Backend) {
+// Lose declares the sessions on b lost: why is [ErrDown] or [ErrDrained].
+func (w *Worker) Lose(b *balancer.Backend, why error) {
 	for s := range w.sessions.all() {
 		switch d := s.dispatching; {
 		case s.loan.Backend() == b:
-			s.lose(errDeclaredDown)
+			s.lose(why)
 		case d != nil && d.hedge != nil && d.hedge.loan.Backend() == b:
 			s.hedgeFailed(attemptLost)
 		}
@@ -179,15 +182,9 @@ func (w *Worker) Stop() {
 	}
 }
 
-// Abort ends all sessions now. Those that still wait for Asterisk to end a
-// command get the line that makes it a failure, which Asterisk reads after that
-// command; a bare close would be taken for success.
+// Abort ends all sessions now.
 func (w *Worker) Abort() {
 	for s := range w.sessions.all() {
-		s.conclude(Shutdown, errShutdown)
-		if s.state == settling || s.state == answering {
-			s.front.Write([]byte(FailureLine))
-		}
-		s.end()
+		s.abort(Shutdown, errShutdown)
 	}
 }

@@ -139,7 +139,7 @@ func (s *Session) ask() {
 		limit = 0
 	}
 	s.front.SetTimer(s.after(limit))
-	s.front.Write([]byte("GET FULL VARIABLE " + s.speech.marker + "\n"))
+	s.tell([]byte("GET FULL VARIABLE " + s.speech.marker + "\n"))
 }
 
 // hearSettling takes replies to a backend that is lost, up to the answers that
@@ -159,6 +159,10 @@ func (s *Session) hearSettling(p []byte) {
 		}
 		return true
 	})
+	moved, answered := s.dialogue.InFlight() < commands, s.speech.asked < questions
+	if answered {
+		s.dialogue.Settled() // whatever became of the commands, they are over
+	}
 	switch {
 	case s.dialogue.HungUp():
 		s.undispatch()
@@ -167,7 +171,7 @@ func (s *Session) hearSettling(p []byte) {
 	case s.speech.leaving: // no HANGUP yet
 	case s.speech.asked == 0:
 		s.settled()
-	case s.dialogue.InFlight() < commands || s.speech.asked < questions:
+	case answered || moved:
 		s.speech.moved = true
 		s.front.QuickAck() // what comes next must not wait for that
 		s.front.SetTimer(s.after(silence))
@@ -178,7 +182,6 @@ func (s *Session) hearSettling(p []byte) {
 // may mean that the caller has left, and then his HANGUP is on its way: no other
 // backend is to be bothered with him.
 func (s *Session) settled() {
-	s.dialogue.Settled()
 	if s.outcome == undecided && s.speech.refused {
 		s.awaitHangup()
 		return

@@ -262,7 +262,7 @@ func (w *wholeLines) Write(p []byte) {
 // processors; a seed that fails does so again.
 func TestSimulation(t *testing.T) {
 	const sessions = 200
-	runs := uint64(500)
+	runs := uint64(250)
 	if n, err := strconv.ParseUint(os.Getenv("AGIPROXY_SIMULATIONS"), 10, 64); err == nil {
 		runs = n // 5000 are a million sessions
 	}
@@ -298,7 +298,7 @@ func TestSimulation(t *testing.T) {
 	if resumed == 0 || waited == 0 || ejected == 0 {
 		t.Error("the simulation doesn't reach all")
 	}
-	for _, o := range []Outcome{Completed, Hangup, Lost, NoBackend, NoRoute, BadHeader, Rejected, Timeout} {
+	for _, o := range []Outcome{Completed, Hangup, Lost, NoBackend, NoRoute, BadHeader, Rejected, Timeout, Killed} {
 		if outcomes[o] == 0 {
 			t.Errorf("no session ended as %v: the simulation doesn't reach it", o)
 		}

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"agiproxy/internal/systemd"
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -62,8 +64,12 @@ func run(args []string, stdout, stderr io.Writer) int {
 
 // report writes an error, of which each line is one.
 func report(w io.Writer, message string) {
+	mark := ""
+	if systemd.IsJournal(w) {
+		mark = systemd.Error
+	}
 	for line := range strings.Lines(message) {
-		fmt.Fprintf(w, "agiproxy: %s\n", strings.TrimSuffix(line, "\n"))
+		fmt.Fprintf(w, "%sagiproxy: %s\n", mark, strings.TrimSuffix(line, "\n"))
 	}
 }
 
@@ -77,7 +83,8 @@ dies, calls go on.`,
 		Example: `  agiproxy demo                                        see it work, with nothing installed
   agiproxy serve --backend 10.0.0.11:4573 --backend 10.0.0.12:4573
   agiproxy serve --config /etc/agiproxy/agiproxy.yaml
-  agiproxy call agi://127.0.0.1:4577/welcome           play Asterisk for one session`,
+  agiproxy call agi://127.0.0.1:4577/welcome           play Asterisk for one session
+  agiproxy status                                      how a running agiproxy is`,
 		Version:       versionText(),
 		Args:          noCommand,
 		SilenceErrors: true,
@@ -90,7 +97,8 @@ dies, calls go on.`,
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SuggestionsMinimumDistance = 2
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(newDemo(), newServe(), newRoute(), newCall(), newCheck(), newVersion(), newCompletion())
+	root.AddCommand(newDemo(), newServe(), newRoute(), newCall(), newCheck(), newVersion(), newCompletion(), newMan())
+	root.AddCommand(newStatus(), newSessions(), newDrain(), newEnable(), newDisable(), newWeight(), newKill(), newTrace(), newReload())
 	return root
 }
 

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -18,6 +19,7 @@ import (
 	"agiproxy/health"
 	"agiproxy/internal/loop"
 	"agiproxy/internal/resolve"
+	"agiproxy/internal/systemd"
 	"agiproxy/proxy"
 
 	"github.com/hashicorp/go-hclog"
@@ -28,6 +30,7 @@ import (
 // Options of an App.
 type Options struct {
 	Config *config.Config
+	File   string // that Config was read from; "" if there is none
 	// Reload reads the configuration anew; nil if there is no file to read.
 	Reload func() (*config.Config, error)
 	Log    hclog.Logger // nil: nothing is logged
@@ -37,6 +40,12 @@ type Options struct {
 	// Lookup finds the addresses of backends that are given by name; nil means
 	// the system's resolver.
 	Lookup resolve.Lookup
+	// Notify tells the service manager how it goes; nil: nobody is told.
+	Notify *systemd.Notifier
+	// Sockets listen already: somebody else has opened them, such as systemd. A
+	// listener of the configuration with the address of one uses it; the others
+	// are opened. The App owns them.
+	Sockets []*os.File
 
 	Version, Commit, Date string // for agiproxy_build_info
 }
@@ -45,18 +54,23 @@ type Options struct {
 type App struct {
 	opts     Options
 	log      hclog.Logger
+	sockets  []*inherited
 	registry *prometheus.Registry
 	metrics  *metrics
 	probes   *health.Metrics
 	server   *proxy.Server
 	tally    tally
+	endings  endings
+	latest   window
 	workers  []*worker
 	admin    *admin.Server // nil: no admin port
 	shedder  shedder
 
-	draining  atomic.Bool
-	closeOnce sync.Once
-	closed    chan struct{}
+	started    time.Time
+	lastReload atomic.Pointer[admin.Reload]
+	draining   atomic.Bool
+	closeOnce  sync.Once
+	closed     chan struct{}
 
 	reloading sync.Mutex // one reload at a time; taken before mu
 
@@ -87,11 +101,11 @@ func New(o Options) (*App, error) {
 	if o.Log == nil {
 		o.Log = hclog.NewNullLogger()
 	}
-	a := &App{opts: o, log: o.Log, registry: prometheus.NewRegistry(), closed: make(chan struct{})}
+	a := &App{opts: o, log: o.Log, registry: prometheus.NewRegistry(), started: time.Now(), closed: make(chan struct{})}
 	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	a.metrics = newMetrics(a.registry, o)
 	a.probes = health.NewMetrics(a.registry)
-	a.server = proxy.NewServer(proxy.Options{Log: o.Log.Named("proxy"), Ended: a.tally.count})
+	a.server = proxy.NewServer(proxy.Options{Log: o.Log.Named("proxy"), Ended: a.ended})
 	a.registry.MustRegister(a.server.Collector())
 	if err := a.start(); err != nil {
 		a.abandon()
@@ -116,12 +130,17 @@ func (a *App) start() error {
 		engine = l.Engine() // all loops work alike
 		a.workers = append(a.workers, &worker{l, a.server.NewWorker(host{l})})
 	}
+	if a.sockets, err = inherit(a.opts.Sockets); err != nil {
+		return err
+	}
 	if a.fronts, err = a.listen(cfg.Listeners, nil); err != nil {
 		return err
 	}
+	a.warnUnused()
 	if cfg.Admin.Address != "" {
 		a.admin, err = admin.Listen(context.Background(), cfg.Admin.Address, admin.Options{
-			Registry: a.registry, Ready: a.ready, Profiling: a.profiling, Log: a.log.Named("admin"),
+			Registry: a.registry, Control: control{a}, Ready: a.ready, Profiling: a.profiling,
+			WebConfig: cfg.Admin.WebConfigFile, Log: a.log.Named("admin"),
 		})
 		if err != nil {
 			return fmt.Errorf("admin: %w", err)
@@ -129,13 +148,20 @@ func (a *App) start() error {
 	}
 	a.version = v
 	a.server.Swap(a.table(v, a.server.Table()))
-	a.metrics.reloaded(nil)
+	a.reloaded(nil)
 	return nil
+}
+
+// ended is told of each session that has ended, on its loop.
+func (a *App) ended(r proxy.Record) {
+	a.tally.count(r)
+	a.endings.add(r)
 }
 
 // abandon closes what a New that failed has opened.
 func (a *App) abandon() {
 	closeFronts(a.fronts)
+	a.disown()
 	for _, w := range a.workers {
 		w.loop.Stop()
 		w.loop.Run() // which closes it, being stopped
@@ -196,13 +222,19 @@ func (a *App) Run(ctx context.Context) error {
 		others.Go(a.admin.Serve)
 		a.log.Info("admin port is open", "address", a.admin.Addr())
 	}
+	keeping := start(func(ctx context.Context) { a.latest.keep(ctx, a.server.Totals) })
 	a.log.Info("event loops run", "loops", len(a.workers), "engine", a.workers[0].loop.Engine())
 	a.serve()
+	a.opts.Notify.Ready()
+	reports := start(a.report)
 	select {
 	case <-ctx.Done():
 	case <-a.closed:
 	}
 	a.stop()
+	end(reports) // to the end, so that a drain can be watched and is not taken for a hang
+	a.disown()
+	end(keeping)
 	for _, w := range a.workers {
 		w.loop.Stop()
 	}
@@ -233,6 +265,9 @@ const (
 	farewell = 2 * time.Second
 	// drainLook is how often a drain looks how many sessions are left.
 	drainLook = 50 * time.Millisecond
+	// stopMargin is what a stop may take beside its drain: the farewells, and
+	// what a busy machine takes to end everything.
+	stopMargin = 2*farewell + 10*time.Second
 )
 
 // stop drains the sessions and ends the watching. A reload that is under way
@@ -243,8 +278,9 @@ func (a *App) stop() {
 	a.stopped = true
 	fronts, v := a.fronts, a.version
 	a.mu.Unlock()
-	a.shut(fronts)
 	timeout := v.config.DrainTimeout
+	a.opts.Notify.Stopping(timeout + stopMargin)
+	a.shut(fronts)
 	if n := a.server.Sessions(); n > 0 {
 		a.log.Info("draining", "sessions", n, "timeout", timeout)
 	}
@@ -256,6 +292,9 @@ func (a *App) stop() {
 		a.await(farewell, nil)
 	}
 	v.unwatch()
+	for _, b := range v.backends {
+		b.life.deadline.stop()
+	}
 }
 
 // await waits until no session is left and reports whether that came to be. It

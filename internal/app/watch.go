@@ -8,6 +8,7 @@ import (
 
 	"agiproxy/balancer"
 	"agiproxy/health"
+	"agiproxy/proxy"
 )
 
 // A task is a goroutine that runs until its context is cancelled. The zero task
@@ -142,13 +143,14 @@ func (a *App) checker(b *backend, probe health.Probe, fresh bool) *health.Checke
 	t := &target{Backend: b.Backend}
 	if b.health.OnDown == "lose" {
 		t.lose = func() {
-			a.onLoops(func(w *worker) { w.sessions.Lose(b.Backend) })
+			a.onLoops(func(w *worker) { w.sessions.Lose(b.Backend, proxy.ErrDown) })
 		}
 	}
 	h := b.health
 	return &health.Checker{
 		Probe: probe, Target: t, Interval: h.Interval, FastInterval: h.FastInterval, Timeout: h.Timeout,
 		Rise: h.Rise, Fall: h.Fall, Up: b.Healthy(), Fresh: fresh,
+		Told:    b.life.probed,
 		Metrics: a.probes.Backend(b.pool, b.conf.Name),
 		Log:     a.log.Named("health").With("pool", b.pool, "backend", b.conf.Name, "address", b.conf.Address),
 	}
