@@ -82,10 +82,17 @@ const (
 // set sets a flag, or clears it, and sees to what follows from that.
 func (b *Backend) set(flag uint32, on bool) {
 	before := b.mark(flag, on)
-	if !on && before&unusable == flag && flag != isNowhere {
-		b.cameBack() // with its first address it comes, and not back
+	if !on {
+		b.cleared(flag, before)
 	}
 	b.offer() // also where only the rank has changed: a pick meanwhile may have missed b in both
+}
+
+// cleared has the backend start slowly if clearing the flag brought it back.
+func (b *Backend) cleared(flag, before uint32) {
+	if before&unusable == flag && flag != isNowhere {
+		b.cameBack() // with its first address it comes, and not back
+	}
 }
 
 // mark sets a flag, or clears it, and returns the flags before.

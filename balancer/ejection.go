@@ -172,8 +172,10 @@ func (b *Backend) unejectIf(ends func(owner *Pool) bool) {
 	e.returned = p.opts.Clock.Now()
 	e.failures.Store(0) // of sessions that were under way, or had no choice
 	e.until.Store(nil)
+	before := b.mark(isEjected, false)
 	p.mu.Unlock()
-	b.set(isEjected, false) // nobody else changes the flag as long as it is set
+	b.cleared(isEjected, before)
+	b.offer()
 	if p.opts.Returned != nil {
 		p.opts.Returned(b)
 	}

@@ -451,3 +451,17 @@ func TestEjectByHand(t *testing.T) {
 		t.Errorf("then ejected for its failures: for %v; want 10s, as the first time", got)
 	}
 }
+
+// An operator ejects a backend while its ejection before ends.
+func TestEjectAndUnejectTogether(t *testing.T) {
+	b := newBackends(1)[0]
+	NewPool(RoundRobin{}, Options{Clock: newFakeClock()}, []*Backend{b})
+	for round := range 20_000 {
+		b.Eject(time.Hour)
+		together(b.Uneject, func() { b.Eject(time.Hour) })
+		if until := b.EjectedUntil(); until.IsZero() != (b.State() == Up) {
+			t.Fatalf("round %d: the backend is %v, and ejected until %v", round, b.State(), until)
+		}
+		b.Uneject()
+	}
+}

@@ -30,7 +30,8 @@ import (
 //	has LINE             has got that line by now; "has nothing" likewise
 //	expects nothing      and no end, for half a second
 //	expects|has no connection  nor has been connected to (backend)
-//	expects header       waits for the whole header, after "listens" and its own end for the next one's; "has header" has it by now; "expects FIELD: VALUE" looks into it (backend)
+//	expects header       waits for the whole header; "has header" has it by now (backend). After
+//	                     "listens" and its own end it is the next one's. "expects FIELD: VALUE" looks into it
 //	expects close|reset  waits for the other side's end
 //	closes, resets, half-closes, refuses, is silent (doesn't answer connects)
 //	is slow              answers connects when it "answers" or "fails ERROR"

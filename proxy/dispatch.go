@@ -263,7 +263,10 @@ func (s *Session) resetUnanswered(err error) {
 // it receives until its program closes, and what comes later, or was not read by
 // then, it answers by a reset. So with nothing unacknowledged and no reset it was
 // read: this is the script's end. With something unacknowledged the reset, or the
-// acknowledgement, is on its way.
+// acknowledgement, is on its way. (A server that ends its side before it closes has
+// its reset come microseconds behind the end. Before the first command there is
+// proofStep for that; in mid-call it is seen only if it is there already, since to
+// wait for it would cost every call, and scripts read their replies.)
 func (s *Session) prove() {
 	s.unproved = true
 	switch n, err := s.back.Unacked(); {

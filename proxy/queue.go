@@ -14,7 +14,7 @@ const musicOff = "SET MUSIC OFF"
 // a backend that the session has not tried.
 func (s *Session) enqueue(err error) {
 	d := s.dispatching
-	if s.pool.opts.QueueTimeout == 0 || len(d.tried) >= len(s.pool.backends.Backends()) {
+	if s.pool.opts.QueueTimeout == 0 {
 		s.noBackend(err)
 		return
 	}
@@ -34,7 +34,11 @@ func (s *Session) enqueue(err error) {
 	d.waiter = w
 	if err := s.pool.backends.Wait(w); err != nil {
 		d.waiter = nil
-		s.unserved("QUEUEFULL", err)
+		if errors.Is(err, balancer.ErrQueueFull) {
+			s.unserved("QUEUEFULL", err)
+		} else {
+			s.noBackend(err)
+		}
 		return
 	}
 	if d.waiter != nil && s.pool.opts.Music != "" && s.speech == nil {
