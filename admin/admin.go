@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -47,7 +48,8 @@ type Server struct {
 	http     *http.Server
 	web      string // the file of TLS and users
 	log      hclog.Logger
-	end      context.CancelFunc // of the streams
+	watch    func()
+	end      context.CancelFunc // of the streams, and of watch
 }
 
 // Listen opens the port; the address may leave the choice to the system. Close
@@ -62,13 +64,19 @@ func Listen(ctx context.Context, address string, o Options) (*Server, error) {
 		return nil, err
 	}
 	requests, end := context.WithCancel(context.Background())
+	w := newWatch(o.Control)
 	return &Server{
 		listener: ln,
 		web:      o.WebConfig,
 		log:      o.Log,
 		end:      end,
+		watch: func() {
+			if o.Control != nil {
+				w.run(requests)
+			}
+		},
 		http: &http.Server{
-			Handler:           Handler(o),
+			Handler:           handler(o, w),
 			BaseContext:       func(net.Listener) context.Context { return requests },
 			ReadHeaderTimeout: 5 * time.Second,
 			IdleTimeout:       2 * time.Minute,
@@ -82,6 +90,9 @@ func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
 // Serve answers until Close.
 func (s *Server) Serve() {
+	var watching sync.WaitGroup
+	watching.Go(s.watch)
+	defer watching.Wait()
 	err := web.Serve(s.listener, s.http, &web.FlagConfig{WebConfigFile: &s.web}, slog.New(toolkitLog{s.log}))
 	if !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 		s.log.Error("admin port has ended", "error", err)
@@ -99,9 +110,9 @@ func (s *Server) Close() {
 	s.listener.Close() // which Shutdown knows of only once Serve has begun
 }
 
-// Handler returns the admin port's pages:
+// handler returns the admin port's pages:
 //
-//	GET /              links to the next three
+//	GET /              the status page; its parts are below /page/
 //	GET /metrics       for Prometheus
 //	GET /-/healthy     200 as long as the process answers
 //	GET /-/ready       200 when calls can be served, else 503 and why not
@@ -109,8 +120,9 @@ func (s *Server) Close() {
 //	POST /-/reload     as POST /api/v1/reload
 //	/api/v1/           see routes
 //
-// What changes something may not come from a page of another site.
-func Handler(o Options) http.Handler {
+// What changes something may not come from a page of another site. Snapshots are
+// w's; it may be nil if there is no API.
+func handler(o Options, w *watch) http.Handler {
 	o = o.withDefaults()
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(o.Registry, promhttp.HandlerOpts{
@@ -133,16 +145,11 @@ func Handler(o Options) http.Handler {
 		fmt.Fprintln(w, "agiproxy is ready.")
 	})
 	if o.Control != nil {
-		register(mux, o.Control)
+		register(mux, o.Control, w)
 		a := &api{Controller: o.Control}
 		mux.HandleFunc("POST /-/reload", a.serve((*api).reload))
 	}
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		fmt.Fprint(w, `<!doctype html><title>agiproxy</title><h1>agiproxy</h1>
-<ul><li><a href="/metrics">metrics</a><li><a href="/-/healthy">healthy</a><li><a href="/-/ready">ready</a><li><a href="/api/v1/openapi.json">API</a></ul>
-`)
-	})
+	registerPage(mux)
 	sameOrigin := http.NewCrossOriginProtection()
 	sameOrigin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		problem(w, refuse(http.StatusForbidden, "a page of another site may not do that"))

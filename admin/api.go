@@ -134,7 +134,7 @@ func routes() []route {
 			method: "POST", path: "/reload", summary: "Read the configuration again; if something is wrong with it nothing changes",
 			result: Reload{}, errors: []int{409, 422}, handle: (*api).reload,
 		},
-		{method: "GET", path: "/events", summary: "A snapshot each second", result: Snapshot{}, stream: true, handle: (*api).events},
+		{method: "GET", path: "/events", summary: "A snapshot each second", result: Snapshot{}, stream: true, errors: []int{503}, handle: (*api).events},
 		{method: "GET", path: "/openapi.json", summary: "This document", result: map[string]any{}, handle: (*api).openAPI},
 	}
 }
@@ -142,13 +142,14 @@ func routes() []route {
 // An api answers for a controller.
 type api struct {
 	Controller
+	watch    *watch
 	document json.RawMessage
 }
 
 // register adds the API's routes to mux. What isn't there, or not by that method,
 // is answered by a problem too.
-func register(mux *http.ServeMux, c Controller) {
-	a := &api{c, document(routes())}
+func register(mux *http.ServeMux, c Controller, w *watch) {
+	a := &api{c, w, document(routes())}
 	methods := map[string][]string{}
 	for _, rt := range routes() {
 		mux.HandleFunc(rt.method+" "+prefix+rt.path, a.serve(rt.handle))

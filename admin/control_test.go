@@ -120,7 +120,7 @@ func ask(c *fakeControl, method, path, body string, header ...string) *httptest.
 		r.Header.Set(header[i], header[i+1])
 	}
 	w := httptest.NewRecorder()
-	Handler(Options{Registry: registry(), Control: c, Ready: func() error { return nil }}).ServeHTTP(w, r)
+	pages(Options{Registry: registry(), Control: c, Ready: func() error { return nil }}).ServeHTTP(w, r)
 	return w
 }
 
@@ -272,7 +272,7 @@ func TestTraceIsStreamed(t *testing.T) {
 func TestNoAPIWithoutController(t *testing.T) {
 	for _, path := range []string{"/api/v1/status", "/-/reload"} {
 		w := httptest.NewRecorder()
-		Handler(Options{Registry: registry()}).ServeHTTP(w, httptest.NewRequest("POST", path, nil))
+		pages(Options{Registry: registry()}).ServeHTTP(w, httptest.NewRequest("POST", path, nil))
 		if w.Code != 404 {
 			t.Errorf("%s: %d; want 404", path, w.Code)
 		}

@@ -133,7 +133,7 @@ func call(t *testing.T, method, path, body string) (status int, contentType stri
 	t.Helper()
 	c := newFakeControl()
 	c.trace.lines <- proxy.Line{Time: noon, From: proxy.Backend, Text: "NOOP"}
-	server := httptest.NewServer(Handler(Options{Registry: registry(), Control: c}))
+	server := httptest.NewServer(pages(Options{Registry: registry(), Control: c}))
 	defer server.Close()
 	request, err := http.NewRequestWithContext(t.Context(), method, server.URL+path, strings.NewReader(body))
 	if err != nil {

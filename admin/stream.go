@@ -10,7 +10,6 @@ import (
 )
 
 const (
-	snapshotInterval = time.Second
 	// keepAlive is how often a stream with nothing to tell says so, lest somebody
 	// in between takes it for dead.
 	keepAlive = 15 * time.Second
@@ -41,6 +40,11 @@ func (s *stream) send(event any) error {
 	if err != nil {
 		return err
 	}
+	return s.event(data)
+}
+
+// event sends an event that is encoded already.
+func (s *stream) event(data []byte) error {
 	return s.write(fmt.Sprintf("data: %s\n\n", data))
 }
 
@@ -87,44 +91,23 @@ func (a *api) trace(w http.ResponseWriter, r *http.Request) (any, error) {
 
 // events streams snapshots.
 func (a *api) events(w http.ResponseWriter, r *http.Request) (any, error) {
+	one := a.watch.join()
+	if one == nil {
+		w.Header().Set("Retry-After", "5")
+		return nil, refuse(http.StatusServiceUnavailable, "%d watch already", mostWatchers)
+	}
+	defer a.watch.leave(one)
 	s := openStream(w)
-	tick := time.NewTicker(snapshotInterval)
-	defer tick.Stop()
-	look := looker{controller: a.Controller, totals: a.Totals(), at: time.Now()}
-	for s.send(look.next()) == nil {
+	for {
 		select {
-		case <-tick.C:
+		case event := <-one.events:
+			if s.event(event) != nil {
+				return nil, nil
+			}
 		case <-r.Context().Done():
 			return nil, nil
 		}
 	}
-	return nil, nil
-}
-
-// A looker makes snapshots, each with what is new since the one before.
-type looker struct {
-	controller Controller
-	totals     proxy.Totals
-	at         time.Time
-	ending     uint64 // the number of the last one
-}
-
-func (l *looker) next() Snapshot {
-	c, now, totals := l.controller, time.Now(), l.controller.Totals()
-	s := Snapshot{Time: now, Status: c.Status(), Pools: c.Pools(), Endings: c.Endings(l.ending)}
-	if passed := now.Sub(l.at).Seconds(); passed > 0 {
-		diff := totals.Since(l.totals)
-		rate := func(n uint64) float64 { return float64(n) / passed }
-		s.Rates = Rates{Sessions: rate(diff.Sessions()), Commands: rate(diff.Commands), Failures: rate(diff.Failures())}
-		if q := NewQuantiles(diff.Dispatch); q != nil {
-			s.Latencies = Latencies{&q.P50, &q.P99}
-		}
-	}
-	if len(s.Endings) > 0 {
-		l.ending = s.Endings[0].Number
-	}
-	l.totals, l.at = totals, now
-	return s
 }
 
 // NewQuantiles returns a histogram's quantiles, nil of an empty one.

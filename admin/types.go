@@ -16,6 +16,7 @@ type Status struct {
 	NotReady   string    `json:"not_ready_reason" doc:"Why not; empty if they can."`
 	Draining   bool      `json:"draining" doc:"Whether the process is about to end, once its calls have."`
 	Sessions   int       `json:"sessions" doc:"Sessions under way."`
+	Queued     int       `json:"queued" doc:"Of them, those that wait for a slot."`
 	Loops      int       `json:"loops" doc:"Event loops."`
 	Engine     string    `json:"engine" doc:"How they ask the kernel: io_uring, epoll or kqueue."`
 	ConfigFile string    `json:"config_file" doc:"The configuration file; empty if there is none."`
@@ -140,11 +141,22 @@ type Line struct {
 // Snapshot is what a page shows at one moment.
 type Snapshot struct {
 	Time      time.Time `json:"time" doc:"The moment."`
+	Whole     bool      `json:"whole" doc:"Whether history and endings tell all there is: in the first snapshot, and in the next one after some that the reader was too slow for."`
 	Status    Status    `json:"status" doc:"The process as a whole."`
 	Pools     []Pool    `json:"pools" doc:"All pools."`
-	Rates     Rates     `json:"rates" doc:"Since the snapshot before."`
-	Latencies Latencies `json:"latencies" doc:"Of sessions dispatched since the snapshot before."`
-	Endings   []Ending  `json:"endings" doc:"The last sessions that have ended since the snapshot before, newest first; in the first snapshot the last ones at all."`
+	Rates     Rates     `json:"rates" doc:"Over the last second."`
+	Latencies Latencies `json:"latencies" doc:"Of sessions dispatched in the last second."`
+	Endings   []Ending  `json:"endings" doc:"The sessions that have ended since the snapshot before, newest first, a hundred at most; in a whole snapshot the last hundred at all."`
+	History   []Point   `json:"history" doc:"The last five minutes, oldest first; empty unless the snapshot is whole."`
+}
+
+// Point is a second of the past.
+type Point struct {
+	Time      time.Time `json:"time" doc:"Its end."`
+	Sessions  int       `json:"sessions" doc:"Sessions under way then."`
+	Queued    int       `json:"queued" doc:"Of them, those that waited for a slot."`
+	Rates     Rates     `json:"rates" doc:"Over that second."`
+	Latencies Latencies `json:"latencies" doc:"Of sessions dispatched in that second."`
 }
 
 // Rates are per second.

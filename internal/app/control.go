@@ -17,6 +17,9 @@ func (c control) Status() admin.Status {
 		Loops: len(c.workers), Engine: string(c.workers[0].loop.Engine()),
 		ConfigFile: c.opts.File, LastReload: *c.lastReload.Load(),
 	}
+	for _, p := range c.server.Table().Pools {
+		s.Queued += p.Backends().Waiting()
+	}
 	if err := c.ready(); err != nil {
 		s.NotReady = err.Error()
 	} else {
