@@ -139,6 +139,7 @@ func TestSlowWatchersMissSnapshots(t *testing.T) {
 				t.Fatal("who keeps up gets a whole snapshot again")
 			}
 		}
+		synctest.Wait()
 		next(t, slow) // the first one, which has waited
 		s := next(t, slow)
 		if !s.Whole || len(s.History) != 12 || len(s.Endings) != 55 {
