@@ -58,6 +58,7 @@ func watching(t *testing.T, test func(*countedControl, *watch)) {
 			defer close(done)
 			w.run(ctx)
 		}()
+		synctest.Wait() // it has looked for the first time
 		test(c, w)
 		cancel()
 		<-done
