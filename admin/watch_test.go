@@ -14,8 +14,8 @@ import (
 	"agiproxy/proxy"
 )
 
-// A countedControl counts how often it is asked, and in whose process each second
-// brings 5 calls, one of which fails, and 20 commands.
+// A countedControl counts how often it is asked. In its process, which has done much
+// before, each second brings 5 calls, one of which fails, and 20 commands.
 type countedControl struct {
 	*fakeControl
 	began          time.Time
@@ -34,7 +34,7 @@ func (c *countedControl) Pools() []Pool {
 }
 
 func (c *countedControl) Totals() (t proxy.Totals) {
-	t.Ended[proxy.Completed], t.Ended[proxy.Lost], t.Commands = 4*c.seconds(), c.seconds(), 20*c.seconds()
+	t.Ended[proxy.Completed], t.Ended[proxy.Lost], t.Commands = 4*c.seconds(), c.seconds(), 1000+20*c.seconds()
 	return t
 }
 
@@ -98,8 +98,11 @@ func TestWatchersShareSnapshots(t *testing.T) {
 				if want := uint64(5 * (11 + second)); s.Whole || len(s.History) != 0 || !slices.Equal(numbers(s.Endings), []uint64{want, want - 1, want - 2, want - 3, want - 4}) {
 					t.Errorf("watcher %d, second %d: whole %v, %d points, endings %v; want the last five, to %d", i, second, s.Whole, len(s.History), numbers(s.Endings), want)
 				}
-				if want := (Rates{Sessions: 5, Commands: 20, Failures: 1}); s.Rates != want {
-					t.Errorf("rates are %+v; want %+v", s.Rates, want)
+				if want := (Rates{Sessions: 5, Commands: 20, Failures: 1}); s.Rates != want || s.Latencies.P50 != nil {
+					t.Errorf("rates are %+v, latencies %+v; want %+v, and no latency of none", s.Rates, s.Latencies, want)
+				}
+				if s.Status.Version != "1.2.3" || len(s.Pools) != 2 {
+					t.Errorf("snapshot: %+v; want the status and the pools", s)
 				}
 			}
 		}
