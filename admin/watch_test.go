@@ -58,9 +58,12 @@ func watching(t *testing.T, test func(*countedControl, *watch)) {
 			defer close(done)
 			w.run(ctx)
 		}()
+		defer func() {
+			cancel()
+			<-done
+		}()
+		synctest.Wait() // it has looked once
 		test(c, w)
-		cancel()
-		<-done
 	})
 }
 
@@ -130,6 +133,12 @@ func TestNobodyWatches(t *testing.T) {
 		if n := numbers(s.Endings); len(n) != 100 || n[0] != 5*601 || n[99] != n[0]-99 {
 			t.Errorf("the first snapshot has the endings %v; want the last hundred", n)
 		}
+		for range 3 {
+			next(t, one)
+		}
+		if s := next(t, w.join()); len(s.Endings) != 100 {
+			t.Errorf("somebody else's first snapshot has %d endings; want 100", len(s.Endings))
+		}
 	})
 }
 
@@ -141,6 +150,7 @@ func TestSlowWatchersMissSnapshots(t *testing.T) {
 			if s := next(t, quick); s.Whole {
 				t.Fatal("who keeps up gets a whole snapshot again")
 			}
+			synctest.Wait() // until the other one was offered it, too
 		}
 		next(t, slow) // the first one, which has waited
 		s := next(t, slow)
@@ -161,7 +171,9 @@ func TestWatchersAreFew(t *testing.T) {
 		}
 		h := handler(Options{Registry: registry(), Control: c}, w)
 		r := httptest.NewRecorder()
-		h.ServeHTTP(r, httptest.NewRequest("GET", "/api/v1/events", nil))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		h.ServeHTTP(r, httptest.NewRequestWithContext(ctx, "GET", "/api/v1/events", nil))
 		if r.Code != 503 || !strings.Contains(r.Body.String(), "64 watch already") || r.Header().Get("Retry-After") == "" {
 			t.Errorf("one too many: %d %s; want 503", r.Code, r.Body)
 		}
