@@ -48,7 +48,7 @@ func (c *countedControl) Endings(after uint64) []Ending {
 }
 
 // watching has a watch run for a test, in a bubble.
-func watching(t *testing.T, test func(*countedControl, *watch)) {
+func watching(t *testing.T, test func(*testing.T, *countedControl, *watch)) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCountedControl()
 		w := newWatch(c)
@@ -63,7 +63,7 @@ func watching(t *testing.T, test func(*countedControl, *watch)) {
 			<-done
 		}()
 		synctest.Wait() // it has looked once
-		test(c, w)
+		test(t, c, w)
 	})
 }
 
@@ -84,7 +84,7 @@ func numbers(endings []Ending) (all []uint64) {
 }
 
 func TestWatchersShareSnapshots(t *testing.T) {
-	watching(t, func(c *countedControl, w *watch) {
+	watching(t, func(t *testing.T, c *countedControl, w *watch) {
 		time.Sleep(10*time.Second + time.Millisecond)
 		var all []*watcher
 		for range 10 {
@@ -115,7 +115,7 @@ func TestWatchersShareSnapshots(t *testing.T) {
 }
 
 func TestNobodyWatches(t *testing.T) {
-	watching(t, func(c *countedControl, w *watch) {
+	watching(t, func(t *testing.T, c *countedControl, w *watch) {
 		one := w.join()
 		w.leave(one)
 		time.Sleep(time.Second + time.Millisecond)
@@ -143,7 +143,7 @@ func TestNobodyWatches(t *testing.T) {
 }
 
 func TestSlowWatchersMissSnapshots(t *testing.T) {
-	watching(t, func(_ *countedControl, w *watch) {
+	watching(t, func(t *testing.T, _ *countedControl, w *watch) {
 		slow, quick := w.join(), w.join()
 		next(t, quick)
 		for range 10 {
@@ -164,7 +164,7 @@ func TestSlowWatchersMissSnapshots(t *testing.T) {
 }
 
 func TestWatchersAreFew(t *testing.T) {
-	watching(t, func(c *countedControl, w *watch) {
+	watching(t, func(t *testing.T, c *countedControl, w *watch) {
 		var last *watcher
 		for range mostWatchers {
 			last = w.join()
