@@ -48,7 +48,7 @@ func (c *countedControl) Endings(after uint64) []Ending {
 }
 
 // watching has a watch run for a test, in a bubble.
-func watching(t *testing.T, test func(*countedControl, *watch)) {
+func watching(t *testing.T, test func(*testing.T, *countedControl, *watch)) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCountedControl()
 		w := newWatch(c)
@@ -58,10 +58,12 @@ func watching(t *testing.T, test func(*countedControl, *watch)) {
 			defer close(done)
 			w.run(ctx)
 		}()
-		synctest.Wait() // it has looked for the first time
-		test(c, w)
-		cancel()
-		<-done
+		defer func() {
+			cancel()
+			<-done
+		}()
+		synctest.Wait() // it has looked once
+		test(t, c, w)
 	})
 }
 
@@ -82,7 +84,7 @@ func numbers(endings []Ending) (all []uint64) {
 }
 
 func TestWatchersShareSnapshots(t *testing.T) {
-	watching(t, func(c *countedControl, w *watch) {
+	watching(t, func(t *testing.T, c *countedControl, w *watch) {
 		time.Sleep(10*time.Second + time.Millisecond)
 		var all []*watcher
 		for range 10 {
@@ -113,7 +115,7 @@ func TestWatchersShareSnapshots(t *testing.T) {
 }
 
 func TestNobodyWatches(t *testing.T) {
-	watching(t, func(c *countedControl, w *watch) {
+	watching(t, func(t *testing.T, c *countedControl, w *watch) {
 		one := w.join()
 		w.leave(one)
 		time.Sleep(time.Second + time.Millisecond)
@@ -131,19 +133,25 @@ func TestNobodyWatches(t *testing.T) {
 		if n := numbers(s.Endings); len(n) != 100 || n[0] != 5*601 || n[99] != n[0]-99 {
 			t.Errorf("the first snapshot has the endings %v; want the last hundred", n)
 		}
+		for range 3 {
+			next(t, one)
+		}
+		if s := next(t, w.join()); len(s.Endings) != 100 {
+			t.Errorf("somebody else's first snapshot has %d endings; want 100", len(s.Endings))
+		}
 	})
 }
 
 func TestSlowWatchersMissSnapshots(t *testing.T) {
-	watching(t, func(_ *countedControl, w *watch) {
+	watching(t, func(t *testing.T, _ *countedControl, w *watch) {
 		slow, quick := w.join(), w.join()
 		next(t, quick)
 		for range 10 {
 			if s := next(t, quick); s.Whole {
 				t.Fatal("who keeps up gets a whole snapshot again")
 			}
+			synctest.Wait() // until the other one was offered it, too
 		}
-		synctest.Wait()
 		next(t, slow) // the first one, which has waited
 		s := next(t, slow)
 		if !s.Whole || len(s.History) != 12 || len(s.Endings) != 55 {
@@ -156,14 +164,16 @@ func TestSlowWatchersMissSnapshots(t *testing.T) {
 }
 
 func TestWatchersAreFew(t *testing.T) {
-	watching(t, func(c *countedControl, w *watch) {
+	watching(t, func(t *testing.T, c *countedControl, w *watch) {
 		var last *watcher
 		for range mostWatchers {
 			last = w.join()
 		}
 		h := handler(Options{Registry: registry(), Control: c}, w)
 		r := httptest.NewRecorder()
-		h.ServeHTTP(r, httptest.NewRequest("GET", "/api/v1/events", nil))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		h.ServeHTTP(r, httptest.NewRequestWithContext(ctx, "GET", "/api/v1/events", nil))
 		if r.Code != 503 || !strings.Contains(r.Body.String(), "64 watch already") || r.Header().Get("Retry-After") == "" {
 			t.Errorf("one too many: %d %s; want 503", r.Code, r.Body)
 		}

@@ -92,7 +92,7 @@ function why(b, now) {
   if (b.state === 'ejected' && b.ejected_until) parts.push(`until ${clock(b.ejected_until)}`);
   if (b.draining?.deadline) {
     const left = since(now, b.draining.deadline);
-    parts.push(left > 0 ? `gives up in ${age(left)}` : 'gave up what was left');
+    parts.push(left > 0 ? `gives up at ${clock(b.draining.deadline)}` : 'gave up what was left');
   }
   return parts.join(' · ');
 }

@@ -24,7 +24,7 @@ func TestPicture(t *testing.T) {
 	stop()
 	time.Sleep(100 * time.Second)
 	b := open(t, "http://"+s.admin+"/")
-	b.size(1280, 1010, false)
+	b.size(1240, 880, false)
 	b.click(button("Drain", "billing", "bill2"))
 	b.do(chromedp.SendKeys(chromedp.CSS("#deadline"), "30"))
 	b.click("#do")
