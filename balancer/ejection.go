@@ -31,6 +31,7 @@ type ejection struct {
 
 	// The owner's mu guards these.
 	which    uint64    // ejection it is, so that only its own end ends it
+	ordered  bool      // by an operator
 	times    int       // how many times Time the last one by failures took
 	returned time.Time // from it
 }
@@ -55,6 +56,7 @@ func (b *Backend) Uneject() { b.unejectIf(func(*Pool) bool { return true }) }
 func (b *Backend) Eject(d time.Duration) {
 	p := b.lockOwner()
 	b.takeOut(p, d)
+	b.ejection.ordered = true
 	p.mu.Unlock()
 }
 
@@ -129,6 +131,7 @@ func (p *Pool) eject(b *Backend) time.Duration {
 	d := min(time.Duration(e.times)*opts.Time, longest)
 	e.count.Add(1)
 	b.takeOut(p, d)
+	e.ordered = false
 	return d
 }
 
@@ -150,10 +153,10 @@ func (p *Pool) canSpare(b *Backend) bool {
 }
 
 // unejectExcess ends those ejections which the pool could spare the backend for
-// before a reload, and can't after it.
+// before a reload, and can't after it; an operator's is none of the pool's choice.
 func (p *Pool) unejectExcess() {
 	for _, b := range p.backends {
-		b.unejectIf(func(owner *Pool) bool { return !owner.canSpare(b) })
+		b.unejectIf(func(owner *Pool) bool { return !b.ejection.ordered && !owner.canSpare(b) })
 	}
 }
 

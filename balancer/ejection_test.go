@@ -465,3 +465,19 @@ func TestEjectAndUnejectTogether(t *testing.T) {
 		b.Uneject()
 	}
 }
+
+// A reload ends an ejection that the pool can't spare the backend for, but not an
+// operator's, who has not asked what it can.
+func TestOperatorsEjectionOutlastsAReload(t *testing.T) {
+	backends := newBackends(1, 1)
+	before := NewPool(RoundRobin{}, Options{Ejection: Ejection{Failures: 1, Time: time.Minute, MaxPercent: 100}, Clock: newFakeClock()}, backends)
+	loan := lend(backends[1])
+	loan.Failed()
+	loan.Done()
+	backends[0].Eject(time.Hour)
+	after := NewPool(RoundRobin{}, before.opts, backends)
+	after.Inherit(before)
+	if a, b := backends[0].State(), backends[1].State(); a != Ejected || b != Up {
+		t.Errorf("after a reload the backends are %v and %v; want the operator's ejected, and the one that had failed up", a, b)
+	}
+}

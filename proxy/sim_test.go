@@ -58,6 +58,8 @@ type simulation struct {
 	worker   *Worker
 	listener *Listener
 	pool     *balancer.Pool
+	policy   balancer.Policy
+	lends    balancer.Options
 	replay   Replay
 	opts     PoolOptions
 	percent  int // of the backends may be ejected
@@ -65,6 +67,7 @@ type simulation struct {
 	ejected  int // times
 	resumed  int // scripts that went on with a call
 	waited   int // sessions that were given a slot
+	reloads  int // that come, with calls of the version before under way
 	calls    map[string]*simCall
 	records  map[string]int
 	outcomes map[Outcome]int
@@ -118,13 +121,15 @@ func newSimulation(t *testing.T, seed uint64) *simulation {
 		o.Ejection = balancer.Ejection{Failures: 1 + rng.IntN(4), Time: time.Second, MaxTime: 5 * time.Second, MaxPercent: sm.percent}
 		o.Ejected = func(*balancer.Backend, time.Duration) { sm.checkEjections() }
 	}
-	sm.pool = balancer.NewPool(policies[rng.IntN(len(policies))], o, backends)
+	sm.policy, sm.lends = policies[rng.IntN(len(policies))], o
+	sm.pool = balancer.NewPool(sm.policy, o, backends)
 	sm.server = NewServer(Options{Ended: sm.ended})
 	route, err := NewRoute("ivr", Match{"script", "call*"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	sm.server.Swap(&Table{Pools: []*Pool{NewPool("ivr", sm.opts, sm.pool)}, Routes: []Route{route}})
+	sm.reloads = rng.IntN(4)
 	sm.worker = sm.server.NewWorker(orderlyHost{simHost{sm.net}, sm})
 	sm.listener = NewListener(":4577", ListenerOptions{
 		Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, MaxSessions: []int{30, 200}[rng.IntN(2)], HeaderTimeout: time.Second, MaxHeaderBytes: 4096,
@@ -202,6 +207,9 @@ func (sm *simulation) run(n int) {
 	for i := range n {
 		sm.net.After(time.Duration(sm.net.Rand().Int64N(int64(n)*int64(20*time.Millisecond))), func() { sm.call(i) })
 	}
+	for range sm.reloads {
+		sm.net.After(time.Duration(sm.net.Rand().Int64N(int64(n)*int64(20*time.Millisecond))), sm.reload)
+	}
 	if !sm.net.Run(24 * time.Hour) {
 		sm.failf("something goes on for ever; %d ends open, %d sessions", sm.net.Open(), sm.server.Sessions())
 	}
@@ -237,6 +245,14 @@ func (sm *simulation) run(n int) {
 	for id, c := range sm.calls {
 		c.check(id)
 	}
+}
+
+// reload has a new version of the pool take over.
+func (sm *simulation) reload() {
+	before := sm.pool
+	sm.pool = balancer.NewPool(sm.policy, sm.lends, before.Backends())
+	sm.pool.Inherit(before)
+	sm.server.Swap(&Table{Pools: []*Pool{NewPool("ivr", sm.opts, sm.pool)}, Routes: sm.server.Table().Routes})
 }
 
 // wholeLines is the connection to Asterisk, and watches that nothing but whole
