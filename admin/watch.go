@@ -84,10 +84,15 @@ func (w *watch) leave(one *watcher) {
 	delete(w.watchers, one)
 }
 
-// look counts, and shows what there is now to those who watch.
+// look counts, and shows what there is now to those who watch. After a tick that
+// came late, as on a machine that had stalled, the next one may be close behind:
+// over so short a time a rate would be anything.
 func (w *watch) look() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if time.Since(w.counted) < snapshotInterval/2 {
+		return
+	}
 	w.count()
 	if w.now = nil; len(w.watchers) > 0 {
 		w.now = w.snapshot()

@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"encoding/json"
+	"math"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -138,6 +139,27 @@ func TestNobodyWatches(t *testing.T) {
 		}
 		if s := next(t, w.join()); len(s.Endings) != 100 {
 			t.Errorf("somebody else's first snapshot has %d endings; want 100", len(s.Endings))
+		}
+	})
+}
+
+// A late tick and the one after it may come at nearly the same time.
+func TestLooksAreApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatch(newCountedControl())
+		w.look()
+		time.Sleep(2*time.Second - time.Millisecond)
+		w.look()
+		time.Sleep(time.Millisecond)
+		w.look()
+		time.Sleep(time.Second)
+		w.look()
+		var rates []float64
+		for _, p := range w.past {
+			rates = append(rates, math.Round(p.Rates.Sessions))
+		}
+		if want := []float64{0, 3, 10}; !slices.Equal(rates, want) {
+			t.Errorf("calls per second: %v; want %v", rates, want)
 		}
 	})
 }
