@@ -48,12 +48,13 @@ func TestDialogues(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer f.Close()
-			play(t, f)
+			play(t, f, false)
 		})
 	}
 }
 
-func play(t *testing.T, f *os.File) {
+// play plays a dialogue. With move, agiproxy is another process after each line.
+func play(t *testing.T, f *os.File, move bool) {
 	p := newPlayer(t)
 	lines := bufio.NewScanner(f)
 	for p.line = 1; lines.Scan(); p.line++ {
@@ -63,22 +64,27 @@ func play(t *testing.T, f *os.File) {
 		}
 		who, what, _ := strings.Cut(text, " ")
 		p.step(who, strings.TrimSpace(what))
+		if move && p.worker != nil {
+			p.handOver()
+		}
 	}
 	p.finish()
 }
 
 // A player has the simulated network of one dialogue.
 type player struct {
-	t      *testing.T
-	line   int
-	net    *sim.Net
-	opts   PoolOptions
-	worker *Worker
-	server *Server
-	parts  map[string]*part
-	order  []string
-	record *Record
-	marker string // the word that agiproxy last asked for
+	t        *testing.T
+	line     int
+	net      *sim.Net
+	opts     PoolOptions
+	worker   *Worker
+	server   *Server
+	listener *Listener
+	before   []*Worker // which have handed over
+	parts    map[string]*part
+	order    []string
+	record   *Record
+	marker   string // the word that agiproxy last asked for
 }
 
 // anyMarker stands for the word of agiproxy's question, and for the same word
@@ -110,11 +116,17 @@ func (p *player) step(who, what string) {
 		}
 		p.pass(d)
 	case "down":
-		p.worker.Lose(p.server.Table().Pools[0].Backends().Backends()[slices.Index(p.order, what)])
+		for _, w := range p.workers() {
+			w.Lose(w.server.Table().Pools[0].Backends().Backends()[slices.Index(p.order, what)])
+		}
 	case "stop":
-		p.worker.Stop()
+		for _, w := range p.workers() {
+			w.Stop()
+		}
 	case "abort":
-		p.worker.Abort()
+		for _, w := range p.workers() {
+			w.Abort()
+		}
 	case "outcome":
 		p.check(what)
 	default:
@@ -159,14 +171,27 @@ func (p *player) configure(words []string) {
 // start builds agiproxy over backends of these names, tried in that order.
 func (p *player) start(names []string) {
 	p.order = names
-	var backends []*balancer.Backend
 	for i, name := range names {
-		addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)}), 4573)
-		part := &part{p: p, name: name, addr: addr, header: agi.NewHeader(1 << 16)}
+		part := &part{p: p, name: name, addr: backendAddr(i), header: agi.NewHeader(1 << 16)}
 		part.listen()
 		p.parts[name] = part
-		b := balancer.NewBackend(name, addr.String())
-		b.SetAddr(addr)
+	}
+	p.serve()
+	p.net.Listen(front, func(c *sim.Conn) sim.Handler { return p.worker.Accept(p.listener, c) })
+	p.parts["asterisk"] = &part{p: p, name: "asterisk"}
+}
+
+// backendAddr is where the backend with that number listens.
+func backendAddr(i int) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)}), 4573)
+}
+
+// serve makes an agiproxy, as a process that has just been started.
+func (p *player) serve() {
+	var backends []*balancer.Backend
+	for i, name := range p.order {
+		b := balancer.NewBackend(name, backendAddr(i).String())
+		b.SetAddr(backendAddr(i))
 		backends = append(backends, b)
 	}
 	p.server = NewServer(Options{Ended: func(r Record) {
@@ -182,11 +207,20 @@ func (p *player) start(names []string) {
 	pool := NewPool("ivr", p.opts, balancer.NewPool(inOrder{}, balancer.Options{}, backends))
 	p.server.Swap(&Table{Pools: []*Pool{pool}, Routes: []Route{route}})
 	p.worker = p.server.NewWorker(simHost{p.net})
-	l := NewListener(":4577", ListenerOptions{
+	p.listener = NewListener(":4577", ListenerOptions{
 		Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, MaxSessions: 1, HeaderTimeout: 5 * time.Second, MaxHeaderBytes: 4096,
 	})
-	p.net.Listen(front, func(c *sim.Conn) sim.Handler { return p.worker.Accept(l, c) })
-	p.parts["asterisk"] = &part{p: p, name: "asterisk"}
+}
+
+// workers are those of all processes that there have been.
+func (p *player) workers() []*Worker { return append(slices.Clone(p.before), p.worker) }
+
+// handOver has another process go on with what can move.
+func (p *player) handOver() {
+	before := p.worker
+	p.before = append(p.before, before)
+	p.serve()
+	handOver(p.t, before, p.worker, p.listener)
 }
 
 // inOrder is the policy of the dialogues: the first that wasn't tried.
@@ -218,12 +252,14 @@ func (p *player) finish() {
 		}
 	}
 	p.net.Run(time.Hour)
-	if p.net.Open() != 0 || p.server.Sessions() != 0 {
-		p.fatalf("%d ends and %d sessions are left", p.net.Open(), p.server.Sessions())
-	}
-	for _, b := range p.server.Table().Pools[0].Backends().Backends() {
-		if b.Sessions() != 0 {
-			p.fatalf("%s counts %d sessions at the end", b.Name(), b.Sessions())
+	for _, w := range p.workers() {
+		if p.net.Open() != 0 || w.server.Sessions() != 0 {
+			p.fatalf("%d ends and %d sessions are left", p.net.Open(), w.server.Sessions())
+		}
+		for _, b := range w.server.Table().Pools[0].Backends().Backends() {
+			if b.Sessions() != 0 {
+				p.fatalf("%s counts %d sessions at the end", b.Name(), b.Sessions())
+			}
 		}
 	}
 }

@@ -23,6 +23,7 @@ type Server struct {
 	opts     Options
 	table    atomic.Pointer[Table]
 	sessions atomic.Int64
+	counted  atomic.Bool // false while somebody else has the counts
 
 	mu      sync.Mutex
 	retired []retired
@@ -43,6 +44,7 @@ func NewServer(o Options) *Server {
 	}
 	s := &Server{opts: o}
 	s.table.Store(&Table{})
+	s.counted.Store(true)
 	return s
 }
 
@@ -115,6 +117,7 @@ type Worker struct {
 	server   *Server
 	host     Host
 	sessions list
+	frozen   list // sessions to which nothing happens, see Freeze
 	counts   *counts
 	spare    []*dispatching // none of a session's
 	logged   []any          // what the last record was written from
