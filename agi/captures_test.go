@@ -74,7 +74,9 @@ var patience = map[string]func(i int) int{
 // A step is what one side sends before the other's turn comes.
 type step struct {
 	command []byte // one line of the server's
+	own     bool   // which is not the server's, but of who stands in between
 	replies []byte // or any number of Asterisk's
+	settled bool   // or the word that nothing is under way
 }
 
 // interleave puts the two directions of a session into an order in which they
@@ -128,7 +130,16 @@ func cutAt(n int) splitter {
 func follow(steps []step, split splitter) (d Dialogue, says []string) {
 	at := 0
 	for _, s := range steps {
-		if s.command != nil {
+		switch {
+		case s.settled:
+			d.Settled()
+			says = append(says, "settled"+state(&d))
+			continue
+		case s.own:
+			d.Own(s.command)
+			says = append(says, "own"+state(&d))
+			continue
+		case s.command != nil:
 			c := d.Command(s.command)
 			says = append(says, fmt.Sprintf("%v%s", c, state(&d)))
 			continue
@@ -155,7 +166,7 @@ func state(d *Dialogue) string {
 	for _, flag := range []struct {
 		is   bool
 		name string
-	}{{d.MidReply(), "in a reply"}, {d.HungUp(), "hung up"}, {d.HangupAsked(), "by the script"}} {
+	}{{d.MidReply(), "in a reply"}, {d.HungUp(), "hung up"}, {d.HangupAsked(), "by the script"}, {d.HungUpInCommand(), "in a command"}} {
 		if flag.is {
 			s += ", " + flag.name
 		}

@@ -67,6 +67,11 @@ func (d *Dialogue) HungUp() bool { return d.hungUp }
 // that tells of no caller who left.
 func (d *Dialogue) HangupAsked() bool { return d.asked }
 
+// Refused reports whether the last reply was result=-1. It is what Asterisk
+// answers when the caller leaves while a command runs, and then says HANGUP; but
+// some commands fail with it.
+func (d *Dialogue) Refused() bool { return d.refused }
+
 // HungUpInCommand reports whether the caller left while a command ran: then
 // Asterisk says HANGUP before its reply, or right after a reply of -1.
 func (d *Dialogue) HungUpInCommand() bool { return d.inMid }

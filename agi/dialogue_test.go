@@ -7,13 +7,17 @@ import (
 	"unsafe"
 )
 
-// play shows a dialogue lines that begin with "> " from the backend and "< "
-// from Asterisk.
+// play shows a dialogue lines that begin with "> " from the backend, "= " from
+// whoever stands in between and "< " from Asterisk; "! " says that all is settled.
 func play(script string) (d Dialogue, replies int) {
 	for line := range strings.Lines(script) {
 		switch side, line := line[:2], line[2:]; side {
 		case "> ":
 			d.Command([]byte(line))
+		case "= ":
+			d.Own([]byte(line))
+		case "! ":
+			d.Settled()
 		case "< ":
 			replies += d.Replies([]byte(line))
 		default:
@@ -55,7 +59,15 @@ func TestDialogue(t *testing.T) {
 		{"a text from a command that has none", "> EXEC X\n< 200 result=1 (a\n", 1, backends},
 
 		{"the caller leaves between commands", "> NOOP\n< 200 result=0\n< HANGUP\n", 1, backends + ", hung up"},
-		{"the caller leaves in a command", "> WAIT FOR DIGIT 5000\n< HANGUP\n", 0, asterisks + "WAIT FOR DIGIT, hung up"},
+		{"the caller leaves in a command", "> WAIT FOR DIGIT 5000\n< HANGUP\n", 0, asterisks + "WAIT FOR DIGIT, hung up, in a command"},
+		{"the caller leaves in the second of two commands", "> NOOP\n> EXEC Wait 1\n< 200 result=0\n< HANGUP\n", 1, asterisks + "EXEC, hung up, in a command"},
+		{"the caller's leaving ends a command", "> WAIT FOR DIGIT 5000\n< 200 result=-1\n< HANGUP\n", 1, backends + ", hung up, in a command"},
+		{"the caller's leaving ends a prompt", "> STREAM FILE a \"\"\n< 200 result=-1 endpos=800\n< HANGUP\n", 1, backends + ", hung up, in a command"},
+		{"a command fails, and the caller leaves after the next", "> STREAM FILE a \"\"\n< 200 result=-1\n> NOOP\n< 200 result=0\n< HANGUP\n", 2, backends + ", hung up"},
+		{"a value that says -1", "> GET VARIABLE X\n< 200 result=1 (a\n< 200 result=-1)\n< HANGUP\n", 1, backends + ", hung up"},
+		{"usage that says -1", "> EXEC\n< 520-Invalid\n< 200 result=-1\n< 520 End\n< HANGUP\n", 1, backends + ", hung up"},
+		{"the second HANGUP comes in a command", "< HANGUP\n> EXEC Wait 1\n< HANGUP\n", 0, asterisks + "EXEC, hung up"},
+		{"the first HANGUP came in a command", "> EXEC Wait 1\n< HANGUP\n< 200 result=0\n> NOOP\n< 200 result=0\n< HANGUP\n", 2, backends + ", hung up, in a command"},
 		{"HANGUP with a carriage return", "< HANGUP\r\n", 0, backends + ", hung up"},
 		{"HANGUP and more is none", "< HANGUP now\n", 0, backends},
 		{"half a HANGUP", "< HANG", 0, backends + ", in a reply"},
@@ -69,6 +81,18 @@ func TestDialogue(t *testing.T) {
 		{"an interrupted wait gets one", "> WAIT FOR DIGIT 5000\n> NOOP\n< 200 result=1\n", 1, asterisks + "NOOP"},
 		{"a prompt that waits behind another command isn't interrupted",
 			"> EXEC Wait 1\n> STREAM FILE a \"\"\n> NOOP\n< 200 result=0\n", 1, asterisks + "STREAM FILE"},
+		{"a command of one's own", "= SET MUSIC ON calm\n", 0, asterisks + "SET MUSIC"},
+		{"a command of one's own is answered as any", "= GET VARIABLE X\n< 200 result=1 (a\n< HANGUP\n< b)\n", 1, backends},
+		{"one's own command behind the backend's", "> EXEC Wait 1\n= SET VARIABLE X y\n< 200 result=0\n", 1, asterisks + "SET VARIABLE"},
+		{"one's own command interrupts a prompt", "> STREAM FILE a \"\"\n= NOOP\n< 200 result=0\n", 1, backends},
+		{"a HANGUP of one's own is the call's end for both", "= HANGUP\n< 200 result=1\n< HANGUP\n", 1, backends + ", hung up"},
+		{"the caller leaves in a command of one's own", "= EXEC Playback sorry\n< HANGUP\n", 0, asterisks + "EXEC, hung up, in a command"},
+		{"settled while commands run", "> EXEC Wait 1\n> STREAM FILE a \"\"\n! \n", 0, backends},
+		{"settled in usage", "> EXEC\n< 520-Invalid\n! \n< 520 End\n> NOOP\n< 200 result=0\n", 2, backends},
+		{"settled in a value", "> GET VARIABLE X\n< 200 result=1 (a\n! \n< HANGUP\n", 0, backends + ", hung up"},
+		{"a command after all is settled", "> EXEC Wait 1\n! \n> ANSWER\n< 200 result=0\n", 1, backends},
+		{"settled is not hung up, and undoes no hangup", "> EXEC Wait 1\n< HANGUP\n! \n", 0, backends + ", hung up, in a command"},
+		{"settled with a reply of -1 before", "> WAIT FOR DIGIT 1\n< 200 result=-1\n! \n< HANGUP\n", 1, backends + ", hung up, in a command"},
 		{"a reply that nobody has asked for", "< 200 result=0\n", 1, backends},
 		{"lines that answer nothing", "< hello\n< 20\n< 2x0 result=0\n< 200-\n< \n", 0, backends},
 	} {
@@ -109,11 +133,41 @@ func TestCommandsThatAnswerWithText(t *testing.T) {
 	}
 }
 
-func TestCommandsAreCounted(t *testing.T) {
-	d, _ := play("> NOOP\n> \n> what\n< 200 result=0\n> failure\n")
-	if got := d.Commands(); got != 3 {
-		t.Errorf("Commands() = %d; want 3: failure is none", got)
+// The last answer and the beginning of a HANGUP come together.
+func TestSettledKeepsHalfALine(t *testing.T) {
+	d, _ := play("> EXEC Wait 1\n")
+	d.Replies([]byte("200 result=0\nHANG"))
+	d.Settled()
+	if !d.MidReply() {
+		t.Error("MidReply() = false; want true: half of HANGUP has come")
 	}
+	if d.Replies([]byte("UP\n")); !d.HungUp() {
+		t.Error("HungUp() = false after its other half; want true")
+	}
+}
+
+func TestCommandsAreCounted(t *testing.T) {
+	d, _ := play("> NOOP\n> \n= SET MUSIC OFF\n> what\n< 200 result=0\n! \n> failure\n")
+	if got := d.Commands(); got != 3 {
+		t.Errorf("Commands() = %d; want 3: failure is none, and one's own aren't the backend's", got)
+	}
+}
+
+// mix has some of the steps be of who stands in between: the bits of own say which
+// commands are, and those of settled after which replies, in their midst, the word
+// comes that nothing is under way.
+func mix(steps []step, own, settled uint16) (mixed []step) {
+	for i, s := range steps {
+		bit := uint16(1) << (i / 2 % 16)
+		if s.command != nil {
+			s.own = own&bit != 0
+		} else if half := len(s.replies) / 2; settled&bit != 0 {
+			mixed = append(mixed, step{replies: s.replies[:half]}, step{settled: true})
+			s.replies = s.replies[half:]
+		}
+		mixed = append(mixed, s)
+	}
+	return mixed
 }
 
 // FuzzDialogue cuts what Asterisk sends in two and into single bytes: the
@@ -121,32 +175,41 @@ func TestCommandsAreCounted(t *testing.T) {
 func FuzzDialogue(f *testing.F) {
 	for _, c := range readCaptures(f) {
 		_, rest := c.feedWhole(f)
-		f.Add(bytes.Join(c.commands, nil), rest, uint16(len(rest)/2), false)
-		f.Add(bytes.Join(c.commands, nil), rest, uint16(1), true)
+		f.Add(bytes.Join(c.commands, nil), rest, uint16(len(rest)/2), false, uint16(0), uint16(0))
+		f.Add(bytes.Join(c.commands, nil), rest, uint16(1), true, uint16(0x5555), uint16(0x8421))
 	}
-	f.Add([]byte("GET VARIABLE X\nHANGUP\n"), []byte("200 result=1 (a\r\nb)\r\n200 result=1\r\nHANGUP\r\n"), uint16(16), false)
-	f.Fuzz(func(t *testing.T, backend, asterisk []byte, cut uint16, pipelined bool) {
+	f.Add([]byte("GET VARIABLE X\nHANGUP\n"), []byte("200 result=1 (a\r\nb)\r\n200 result=1\r\nHANGUP\r\n"), uint16(16), false, uint16(0), uint16(0))
+	f.Add([]byte("EXEC\nGET VARIABLE X\nWAIT FOR DIGIT 1\n"), []byte("520-Usage\n520 End\n200 result=1 (a\nHANGUP\nb)\n200 result=-1\nHANGUP\n"), uint16(30), true, uint16(2), uint16(1))
+	f.Fuzz(func(t *testing.T, backend, asterisk []byte, cut uint16, pipelined bool, own, settled uint16) {
 		waiting := func(int) int { return 0 }
 		if pipelined {
 			waiting = func(i int) int { return i % 11 } // more than are remembered, too
 		}
-		commands := lines(backend)
-		steps := interleave(commands, asterisk, waiting)
+		steps := mix(interleave(lines(backend), asterisk, waiting), own, settled)
 		d, says := follow(steps, whole)
 		checkSame(t, steps, "in two", cutAt(int(cut)), d, says)
 		checkSame(t, steps, "byte by byte", byByte, d, says)
 
-		failures := 0
-		for _, line := range commands {
-			if IsFailure(line) {
-				failures++
+		commands := 0
+		for _, s := range steps {
+			if s.command != nil && !s.own && !IsFailure(s.command) {
+				commands++
 			}
 		}
-		if got, want := d.Commands(), len(commands)-failures; got != want {
-			t.Errorf("Commands() = %d; want %d", got, want)
+		if got := d.Commands(); got != commands {
+			t.Errorf("Commands() = %d; want %d", got, commands)
 		}
 		if d.HungUp() && !bytes.Contains(asterisk, []byte("HANGUP")) {
 			t.Errorf("HungUp() = true for %q; want false", asterisk)
+		}
+		if d.HungUpInCommand() && !d.HungUp() {
+			t.Error("HungUpInCommand() = true, HungUp() = false; want both or none")
+		}
+		if d.HangupAsked() && own == 0xffff {
+			t.Error("HangupAsked() = true; want false: the script has said nothing")
+		}
+		if d.Settled(); d.Turn() != BackendsTurn || d.InFlight() != 0 {
+			t.Errorf("Turn() = %v, InFlight() = %d when all is settled; want the backend's, 0", d.Turn(), d.InFlight())
 		}
 	})
 }

@@ -20,17 +20,20 @@ type speech struct {
 	then    func(*Session) // what comes after the last reply
 	status  string         // for AGIPROXYSTATUS
 	marker  string         // the word that tells agiproxy's own reply from those before it, see settle
-	nudge   bool           // several commands are in flight, see settle
+	asked   int            // how many times Asterisk was asked for it and has not answered
+	moved   bool           // a command has been answered since it was last asked
 	refused bool           // a reply that was dropped says that the caller may have left
+	leaving bool           // his HANGUP is awaited
 	music   bool           // music on hold plays
 	lines   agi.Lines
 }
 
 // say has agiproxy say lines, each after the reply to the one before, and then
-// go on. What it says already is answered first.
+// go on. What it says already is answered first; for the rest of a line that
+// nobody has asked for it doesn't wait, since that may never come.
 func (s *Session) say(then func(*Session), lines ...string) {
 	s.speech.rest, s.speech.then = lines, then
-	if s.dialogue.Turn() == agi.BackendsTurn && !s.dialogue.MidReply() {
+	if s.dialogue.Turn() == agi.BackendsTurn {
 		s.sayNext()
 	}
 }
@@ -56,9 +59,23 @@ func (s *Session) hear(p []byte) {
 		s.leave()
 	case s.dialogue.HungUp():
 		s.closeFront() // nobody is left to tell
-	case s.dialogue.Turn() == agi.BackendsTurn && !s.dialogue.MidReply():
+	case s.dialogue.Turn() != agi.BackendsTurn || s.dialogue.MidReply() || s.speech.leaving:
+	case s.state == answering && s.dialogue.Refused():
+		s.awaitHangup()
+	default:
 		s.sayNext()
 	}
+}
+
+// speechLate is told that no HANGUP has come, or that Asterisk hasn't set the
+// variable.
+func (s *Session) speechLate() {
+	if s.speech.leaving {
+		s.speech.leaving = false
+		s.sayNext()
+		return
+	}
+	s.speech.then(s)
 }
 
 // fail ends a session that nobody can serve, so that the dialplan sees

@@ -6,9 +6,11 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -18,24 +20,31 @@ import (
 )
 
 // TestDialogues plays the calls in testdata/*.dialogue. A line names who does
-// something, "asterisk" or a backend, and what:
+// something, "asterisk" (for further callers "asterisk2" and so on) or a backend,
+// and what:
 //
 //	connects             only (asterisk)
 //	header [FIELD: V …]  connects and sends a header of script "ivr", or of the one named (asterisk)
+//	outcome O [attempts N] [commands N] [backend B]  checks the record (asterisk)
 //	expects LINE         waits for exactly that line; agiproxy-* is the word of agiproxy's question
 //	has LINE             has got that line by now; "has nothing" likewise
 //	expects nothing      and no end, for half a second
-//	expects no connection  nor has been connected to (backend)
-//	expects header       waits for the whole header; "expects FIELD: VALUE" looks into it (backend)
+//	expects|has no connection  nor has been connected to (backend)
+//	expects header       waits for the whole header, after "listens" and its own end for the next one's; "has header" has it by now; "expects FIELD: VALUE" looks into it (backend)
 //	expects close|reset  waits for the other side's end
 //	closes, resets, half-closes, refuses, is silent (doesn't answer connects)
+//	is slow              answers connects when it "answers" or "fails ERROR"
+//	listens              takes one connection after the other
+//	is up|down|ejected   has that state (backend)
+//	comes up, goes down  to the health checks
 //	half TEXT            sends TEXT without a line end
 //	bytes N              sends a line of N bytes; half-bytes N, so many without a line end
 //	anything else        is sent as a line
 //
-// "pool KEY VALUE …" sets options first, "wait D" lets time pass, "down NAME"
-// declares a backend lost, "stop" and "abort" end agiproxy, and "outcome O [attempts N] [commands N] [backend B]"
-// checks the record.
+// "pool KEY VALUE …" and "fallback COMMAND" set options first, "wait D" lets time
+// pass, "down NAME" declares a backend lost, "waiting N" checks how many wait,
+// "stop" and "abort" end agiproxy, and "outcome …" is the first asterisk's. What
+// others give back to a session reaches it at once and, in a second run, later.
 func TestDialogues(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.dialogue")
 	if err != nil || len(files) == 0 {
@@ -43,20 +52,23 @@ func TestDialogues(t *testing.T) {
 	}
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".dialogue"), func(t *testing.T) {
-			f, err := os.Open(file)
+			text, err := os.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer f.Close()
-			play(t, f, false)
+			for _, late := range []bool{false, true} {
+				p := newPlayer(t)
+				p.late = late
+				p.run(string(text))
+				p.finish()
+			}
 		})
 	}
 }
 
-// play plays a dialogue. With move, agiproxy is another process after each line.
-func play(t *testing.T, f *os.File, move bool) {
-	p := newPlayer(t)
-	lines := bufio.NewScanner(f)
+// run plays the lines of a dialogue.
+func (p *player) run(dialogue string) {
+	lines := bufio.NewScanner(strings.NewReader(dialogue))
 	for p.line = 1; lines.Scan(); p.line++ {
 		text := strings.TrimSpace(lines.Text())
 		if text == "" || text[0] == '#' {
@@ -64,27 +76,83 @@ func play(t *testing.T, f *os.File, move bool) {
 		}
 		who, what, _ := strings.Cut(text, " ")
 		p.step(who, strings.TrimSpace(what))
-		if move && p.worker != nil {
+		if p.moves && p.worker != nil {
 			p.handOver()
 		}
 	}
-	p.finish()
+}
+
+// stageHost is a player's network as sessions see it.
+type stageHost struct {
+	simHost
+	p *player
+}
+
+func (h stageHost) Do(f func()) error {
+	if h.p.late {
+		h.After(0, f)
+		return nil
+	}
+	return h.simHost.Do(f)
+}
+
+func (h stageHost) Connect(addr netip.AddrPort, hd Handler) Conn {
+	for _, x := range h.p.parts {
+		if x.addr == addr && x.slow {
+			c := &slowConn{net: h.Net, addr: addr, handler: hd}
+			x.slowConns = append(x.slowConns, c)
+			return c
+		}
+	}
+	return h.simHost.Connect(addr, hd)
+}
+
+// A slowConn is a connection that waits for its peer's answer.
+type slowConn struct {
+	Conn    // nil before that
+	net     *sim.Net
+	addr    netip.AddrPort
+	handler Handler
+	closed  bool
+}
+
+func (c *slowConn) Close() {
+	c.closed = true
+	if c.Conn != nil {
+		c.Conn.Close()
+	}
+}
+
+// answer has the connect go on if err is nil, and fail with it otherwise.
+func (c *slowConn) answer(err error) {
+	switch {
+	case c.closed || c.Conn != nil:
+	case err == nil:
+		c.Conn = c.net.Connect(c.addr, c.handler)
+	default:
+		c.handler.Closed(err)
+	}
 }
 
 // A player has the simulated network of one dialogue.
 type player struct {
-	t        *testing.T
-	line     int
-	net      *sim.Net
-	opts     PoolOptions
-	worker   *Worker
-	server   *Server
-	listener *Listener
-	before   []*Worker // which have handed over
-	parts    map[string]*part
-	order    []string
-	record   *Record
-	marker   string // the word that agiproxy last asked for
+	t       *testing.T
+	line    int
+	late    bool // what is given to the loop runs later
+	moves   bool // another process takes over after each line
+	net     *sim.Net
+	opts    PoolOptions
+	lends   balancer.Options
+	max     int // sessions of each backend; 0 means no limit
+	worker  *Worker
+	server  *Server
+	front   *Listener
+	before  []*Worker // which have handed over
+	parts   map[string]*part
+	order   []string
+	records map[string]*Record // by unique id
+	record  *Record            // of the first asterisk
+	marker  string             // the word that agiproxy last asked for
 }
 
 // anyMarker stands for the word of agiproxy's question, and for the same word
@@ -93,7 +161,7 @@ const anyMarker = "agiproxy-*"
 
 func newPlayer(t *testing.T) *player {
 	return &player{
-		t: t, net: sim.New(1, sim.Options{Delay: time.Millisecond}), parts: map[string]*part{},
+		t: t, net: sim.New(1, sim.Options{Delay: time.Millisecond}), parts: map[string]*part{}, records: map[string]*Record{},
 		opts: PoolOptions{ConnectTimeout: time.Second, DispatchTimeout: 20 * time.Second, Attempts: 3, HangupTimeout: time.Minute},
 	}
 }
@@ -107,6 +175,8 @@ func (p *player) step(who, what string) {
 	switch who {
 	case "pool":
 		p.configure(strings.Fields(what))
+	case "fallback":
+		p.opts.Fallback = append(p.opts.Fallback, what)
 	case "backends":
 		p.start(strings.Fields(what))
 	case "wait":
@@ -127,8 +197,12 @@ func (p *player) step(who, what string) {
 		for _, w := range p.workers() {
 			w.Abort()
 		}
+	case "waiting":
+		if n := p.pool().Waiting(); strconv.Itoa(n) != what {
+			p.fatalf("%d sessions wait; want %s", n, what)
+		}
 	case "outcome":
-		p.check(what)
+		p.parts["asterisk"].check(who + " " + what)
 	default:
 		part := p.parts[who]
 		if part == nil {
@@ -136,6 +210,12 @@ func (p *player) step(who, what string) {
 		}
 		part.do(what)
 	}
+}
+
+func (p *player) pool() *balancer.Pool { return p.server.Table().Pools[0].Backends() }
+
+func (p *player) backend(name string) *balancer.Backend {
+	return p.pool().Backends()[slices.Index(p.order, name)]
 }
 
 func (p *player) configure(words []string) {
@@ -146,12 +226,35 @@ func (p *player) configure(words []string) {
 		}
 		return d
 	}
+	number := func(s string) int {
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			p.fatalf("%v", err)
+		}
+		return n
+	}
 	for i := 0; i+1 < len(words); i += 2 {
 		switch v := words[i+1]; words[i] {
 		case "replay":
 			p.opts.Replay = map[string]Replay{"unread": ReplayUnread, "unanswered": ReplayUnanswered, "never": ReplayNever}[v]
 		case "on_backend_loss":
-			p.opts.OnLoss = map[string]LossPolicy{"failure": LossFailure, "close": LossClose}[v]
+			p.opts.OnLoss = map[string]LossPolicy{"failure": LossFailure, "close": LossClose, "resume": LossResume}[v]
+		case "then":
+			p.opts.FallbackCompletes = v == "completed"
+		case "connect_timeout":
+			p.opts.ConnectTimeout = duration(v)
+		case "hedge_delay":
+			p.opts.HedgeDelay = duration(v)
+		case "queue_timeout":
+			p.opts.QueueTimeout = duration(v)
+		case "queue_limit":
+			p.lends.Queue = number(v)
+		case "music":
+			p.opts.Music = v
+		case "max_sessions":
+			p.max = number(v)
+		case "ejection": // after so many failures, for good
+			p.lends.Ejection = balancer.Ejection{Failures: number(v), Time: 100 * time.Hour, MaxPercent: 100}
 		case "first_command_timeout":
 			p.opts.FirstCommandTimeout = duration(v)
 		case "dispatch_timeout":
@@ -161,7 +264,7 @@ func (p *player) configure(words []string) {
 		case "hangup_timeout":
 			p.opts.HangupTimeout = duration(v)
 		case "attempts":
-			p.opts.Attempts, _ = strconv.Atoi(v)
+			p.opts.Attempts = number(v)
 		default:
 			p.fatalf("no option %q", words[i])
 		}
@@ -177,8 +280,9 @@ func (p *player) start(names []string) {
 		p.parts[name] = part
 	}
 	p.serve()
-	p.net.Listen(front, func(c *sim.Conn) sim.Handler { return p.worker.Accept(p.listener, c) })
-	p.parts["asterisk"] = &part{p: p, name: "asterisk"}
+	for _, name := range callers {
+		p.parts[name] = &part{p: p, name: name}
+	}
 }
 
 // backendAddr is where the backend with that number listens.
@@ -192,24 +296,18 @@ func (p *player) serve() {
 	for i, name := range p.order {
 		b := balancer.NewBackend(name, backendAddr(i).String())
 		b.SetAddr(backendAddr(i))
+		b.Configure(1, p.max, false)
 		backends = append(backends, b)
 	}
-	p.server = NewServer(Options{Ended: func(r Record) {
-		if p.record != nil {
-			p.fatalf("a second record: %+v", r)
-		}
-		p.record = &r
-	}})
+	p.server = NewServer(Options{Ended: p.ended})
 	route, err := NewRoute("ivr", Match{"script", "ivr*"})
 	if err != nil {
 		p.fatalf("%v", err)
 	}
-	pool := NewPool("ivr", p.opts, balancer.NewPool(inOrder{}, balancer.Options{}, backends))
+	p.lends.Clock = simClock{p.net}
+	pool := NewPool("ivr", p.opts, balancer.NewPool(inOrder{}, p.lends, backends))
 	p.server.Swap(&Table{Pools: []*Pool{pool}, Routes: []Route{route}})
-	p.worker = p.server.NewWorker(simHost{p.net})
-	p.listener = NewListener(":4577", ListenerOptions{
-		Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, MaxSessions: 1, HeaderTimeout: 5 * time.Second, MaxHeaderBytes: 4096,
-	})
+	p.listen(4096)
 }
 
 // workers are those of all processes that there have been.
@@ -217,10 +315,37 @@ func (p *player) workers() []*Worker { return append(slices.Clone(p.before), p.w
 
 // handOver has another process go on with what can move.
 func (p *player) handOver() {
-	before := p.worker
+	before, known := p.worker, p.pool().Backends()
 	p.before = append(p.before, before)
+	counted := before.server.TakeCounts()
 	p.serve()
-	handOver(p.t, before, p.worker, p.listener)
+	for i, b := range p.pool().Backends() {
+		b.Stand(known[i].Standing())
+	}
+	p.server.GiveCounts(counted)
+	handOver(p.t, before, p.worker, p.front)
+}
+
+// callers are who may call, with the unique ids 1.1, 1.2 …
+var callers = []string{"asterisk", "asterisk2", "asterisk3", "asterisk4"}
+
+// listen has a new worker take the calls.
+func (p *player) listen(maxHeader int) {
+	p.worker = p.server.NewWorker(stageHost{simHost{p.net}, p})
+	p.front = NewListener(":4577", ListenerOptions{
+		Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, MaxSessions: len(callers), HeaderTimeout: 5 * time.Second, MaxHeaderBytes: maxHeader,
+	})
+	p.net.Listen(front, func(c *sim.Conn) sim.Handler { return p.worker.Accept(p.front, c) })
+}
+
+func (p *player) ended(r Record) {
+	if p.records[r.UniqueID] != nil {
+		p.fatalf("a second record: %+v", r)
+	}
+	p.records[r.UniqueID] = &r
+	if r.UniqueID == "" || r.UniqueID == "1.1" {
+		p.record = &r
+	}
 }
 
 // inOrder is the policy of the dialogues: the first that wasn't tried.
@@ -230,19 +355,28 @@ func (inOrder) Choose(candidates []*balancer.Backend, _ uint64) *balancer.Backen
 	return candidates[0]
 }
 
-func (p *player) check(what string) {
-	words := strings.Fields("outcome " + what)
-	p.until("the record", func() bool { return p.record != nil })
-	r := p.record
+// check compares the record of the call with what is expected.
+func (x *part) check(what string) {
+	record := func() *Record {
+		if x.name == "asterisk" {
+			return x.p.record
+		}
+		return x.p.records[x.uniqueID()]
+	}
+	x.p.until("the record", func() bool { return record() != nil })
+	r := record()
+	words := strings.Fields(what)
 	for i := 0; i+1 < len(words); i += 2 {
 		got := map[string]string{
 			"outcome": r.Outcome.String(), "attempts": strconv.Itoa(r.Attempts), "commands": strconv.Itoa(r.Commands), "backend": r.Backend,
 		}[words[i]]
 		if got != words[i+1] {
-			p.fatalf("%s is %s; want %s (error: %v)", words[i], got, words[i+1], r.Err)
+			x.p.fatalf("%s: %s is %s; want %s (error: %v)", x.name, words[i], got, words[i+1], r.Err)
 		}
 	}
 }
+
+func (x *part) uniqueID() string { return fmt.Sprintf("1.%d", 1+slices.Index(callers, x.name)) }
 
 // finish checks that nothing is left.
 func (p *player) finish() {
@@ -256,10 +390,49 @@ func (p *player) finish() {
 		if p.net.Open() != 0 || w.server.Sessions() != 0 {
 			p.fatalf("%d ends and %d sessions are left", p.net.Open(), w.server.Sessions())
 		}
-		for _, b := range w.server.Table().Pools[0].Backends().Backends() {
+		pool := w.server.Table().Pools[0].Backends()
+		for _, b := range pool.Backends() {
 			if b.Sessions() != 0 {
 				p.fatalf("%s counts %d sessions at the end", b.Name(), b.Sessions())
 			}
+		}
+		if n := pool.Waiting(); n != 0 {
+			p.fatalf("%d sessions wait at the end", n)
+		}
+	}
+	p.checkAttempts()
+	if !p.moves { // what has moved leaves nothing behind to be used again
+		p.checkDispatches()
+	}
+}
+
+// checkAttempts checks that each attempt was counted by one result.
+func (p *player) checkAttempts() {
+	attempts, results := 0, uint64(0)
+	for _, r := range p.records {
+		attempts += r.Attempts
+	}
+	for _, w := range p.workers() {
+		for _, b := range w.counts.pool("ivr").backends {
+			for _, n := range b.attempts {
+				results += n
+			}
+		}
+	}
+	if uint64(attempts) != results {
+		p.fatalf("%d attempts have %d results", attempts, results)
+	}
+}
+
+// checkDispatches checks that what the sessions have used for their dispatches is
+// back, empty.
+func (p *player) checkDispatches() {
+	if n := len(p.worker.spare); n == 0 || n > len(p.records) {
+		p.fatalf("%d dispatches of %d sessions were given back", n, len(p.records))
+	}
+	for _, d := range p.worker.spare {
+		if d.header.Reset(0); !reflect.DeepEqual(*d, dispatching{header: d.header}) {
+			p.fatalf("a dispatch was given back with more than its header: %+v", d)
 		}
 	}
 }
@@ -286,12 +459,16 @@ type part struct {
 	name      string
 	addr      netip.AddrPort
 	listener  *sim.Listener
+	again     bool // it takes another connection when one has ended
+	slow      bool // it answers connects late
+	slowConns []*slowConn
 	conn      *sim.Conn
 	connected bool
 	header    *agi.Header
 	lines     agi.Lines
 	got       []string
 	ended     bool
+	left      bool // it has closed
 	reset     error
 }
 
@@ -318,7 +495,12 @@ func (x *part) Received(b []byte) {
 
 func (x *part) listen() {
 	x.listener = x.p.net.Listen(x.addr, func(c *sim.Conn) sim.Handler {
-		if x.conn != nil {
+		switch {
+		case x.conn == nil:
+		case x.again && (x.ended || x.left):
+			x.conn.Close()
+			*x = part{p: x.p, name: x.name, addr: x.addr, listener: x.listener, again: true, header: agi.NewHeader(1 << 16)}
+		default:
 			x.p.fatalf("%s is connected to twice", x.name)
 		}
 		x.conn = c
@@ -333,10 +515,38 @@ func (x *part) do(what string) {
 		x.listener.Close()
 	case what == "is silent":
 		x.p.net.Blackhole(x.addr)
+	case what == "listens":
+		x.again = true
+		x.listen()
+	case what == "is slow":
+		x.slow = true
+	case what == "answers", verb == "fails":
+		x.slow = verb == "fails"
+		for _, c := range x.slowConns {
+			c.answer(map[string]error{
+				"refused": syscall.ECONNREFUSED, "local": syscall.EMFILE, "unreachable": syscall.EHOSTUNREACH, "oddly": syscall.EPROTO,
+			}[rest])
+		}
+	case what == "comes up", what == "goes down":
+		x.p.backend(x.name).SetUp(what == "comes up")
+	case verb == "is":
+		if got := x.p.backend(x.name).State().String(); got != rest {
+			x.p.fatalf("%s is %s; want %s", x.name, got, rest)
+		}
+	case verb == "outcome":
+		x.check(what)
 	case what == "connects", verb == "header":
 		x.connect(what, rest)
 	case verb == "expects":
 		x.expect(rest)
+	case what == "has no connection":
+		if x.conn != nil {
+			x.p.fatalf("%s is connected to", x.name)
+		}
+	case what == "has header":
+		if !x.header.Done() || x.left {
+			x.p.fatalf("%s has no header", x.name)
+		}
 	case what == "has nothing":
 		if len(x.got) > 0 {
 			x.p.fatalf("%s has got %q; want nothing", x.name, x.got)
@@ -358,7 +568,7 @@ func (x *part) connect(what, fields string) {
 		x.p.until("the connection", func() bool { return x.connected || x.ended })
 		return
 	}
-	env := agi.Environment{Script: "ivr", UniqueID: "1.1"}
+	env := agi.Environment{Script: "ivr", UniqueID: x.uniqueID()}
 	if script, ok := strings.CutPrefix(fields, "script: "); ok {
 		env.Script = script
 	}
@@ -366,6 +576,7 @@ func (x *part) connect(what, fields string) {
 }
 
 func (x *part) send(verb, rest, what string) {
+	x.left = x.left || what == "closes" || what == "resets"
 	switch {
 	case what == "closes":
 		x.conn.Close()
@@ -393,7 +604,7 @@ func (x *part) send(verb, rest, what string) {
 func (x *part) expect(what string) {
 	switch what {
 	case "header":
-		x.p.until("the header for "+x.name, func() bool { return x.header.Done() })
+		x.p.until("the header for "+x.name, func() bool { return x.header.Done() && !x.left })
 	case "nothing":
 		x.p.pass(500 * time.Millisecond)
 		if len(x.got) > 0 || x.ended {

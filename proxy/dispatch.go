@@ -14,7 +14,7 @@ var (
 	errConnectLate  = errors.New("connect timed out")
 	errDispatchLate = errors.New("dispatch timed out")
 	errSilent       = errors.New("no command in time")
-	errUnread       = errors.New("closed before the header was read")
+	errUnread       = errors.New("closed before it had read what it was sent")
 	errUnanswered   = errors.New("closed before the first command")
 	errEarly        = errors.New("too much from Asterisk before the first command")
 	errNoMeans      = errors.New("no means to connect")
@@ -36,11 +36,10 @@ const proofLimit = 3 * time.Second
 // header: then the rest of it, and each of its values has at most 4 KiB.
 const mostEarly = 64 << 10
 
-// try notes that a backend was tried: the session won't get it again.
+// try notes that a backend was tried, as the last of them.
 func (d *dispatching) try(b *balancer.Backend) {
-	if !slices.Contains(d.tried, b) {
-		d.tried = append(d.tried, b)
-	}
+	d.tried = slices.DeleteFunc(d.tried, func(other *balancer.Backend) bool { return other == b })
+	d.tried = append(d.tried, b)
 }
 
 // dispatch makes the next attempt, waits for a slot, or tells Asterisk that
@@ -54,7 +53,13 @@ func (s *Session) dispatch() {
 		s.noBackend(errNoAttempt)
 		return
 	}
-	loan, err := s.pool.backends.Pick(s.dispatching.tried, s.dispatching.key)
+	d := s.dispatching
+	loan, err := s.pool.backends.Pick(d.tried, d.key)
+	if last := len(d.tried) - 1; err != nil && s.resumed && last > 0 {
+		// A call lasts, and who was tried long ago may live again.
+		d.tried = append(d.tried[:0], d.tried[last])
+		loan, err = s.pool.backends.Pick(d.tried, d.key)
+	}
 	if err != nil {
 		s.enqueue(err)
 		return
@@ -168,14 +173,14 @@ func (s *Session) leave() {
 func (s *Session) connectFailed(err error) {
 	r := connectResult(err)
 	switch {
-	case r == attemptLocal:
-		s.dropAttempt(r)
-		s.reason = err
-		s.noBackend(errNoMeans) // nor would there be for another backend
 	case s.dispatching.hedge != nil:
 		s.giveUp(r, err)
 		s.promoteHedge()
 		s.armConnect()
+	case r == attemptLocal:
+		s.dropAttempt(r)
+		s.reason = err
+		s.noBackend(errNoMeans) // nor would there be for another backend
 	default:
 		s.attemptFailed(r, err)
 	}
@@ -256,16 +261,19 @@ func (s *Session) resetUnanswered(err error) {
 	s.attemptFailed(attemptReset, fmt.Errorf("%w: %w", errUnread, err))
 }
 
-// prove finds out whether a backend that ended its side in order had read the
-// header. Its kernel acknowledges all that it receives until its program closes,
-// and what comes later, or was not read by then, it answers by a reset. So with
-// nothing unacknowledged and no reset the header was read: this script needed no
-// command, as scripts may. With something unacknowledged the reset, or the
+// prove finds out whether a backend that ended its side in order had read what it
+// was sent: the header, or Asterisk's last reply. Its kernel acknowledges all that
+// it receives until its program closes, and what comes later, or was not read by
+// then, it answers by a reset. So with nothing unacknowledged and no reset it was
+// read: this is the script's end. With something unacknowledged the reset, or the
 // acknowledgement, is on its way.
 func (s *Session) prove() {
+	s.unproved = true
 	switch n, err := s.back.Unacked(); {
-	case err != nil:
+	case err != nil && s.state == awaiting:
 		s.resetUnanswered(err)
+	case err != nil:
+		s.lose(err)
 	case n == 0:
 		s.completed()
 	case s.now()-s.turnSince > proofLimit:

@@ -98,6 +98,10 @@ func (s *Session) asteriskLeft(err error) {
 		outcome = Completed // the script brought it about
 	}
 	s.conclude(outcome, err)
+	if s.unproved { // the backend has closed before
+		s.end()
+		return
+	}
 	s.state = closing
 	s.undispatch()
 	s.loan.ServersTurn(true) // nothing explains the server's silence any more

@@ -106,9 +106,9 @@ func (s *Session) promoteHedge() {
 
 // dropHedge gives the second connection up, if there is one, without an
 // opinion of its backend.
-func (s *Session) dropHedge() {
+func (s *Session) dropHedge(r result) {
 	if s.dispatching != nil && s.dispatching.hedge != nil {
-		s.closeHedge(attemptOutrun)
+		s.closeHedge(r)
 	}
 }
 

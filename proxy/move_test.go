@@ -56,8 +56,12 @@ func handle(c Conn, h Handler) {
 	switch c := c.(type) {
 	case interface{ Handle(sim.Handler) }:
 		c.Handle(h)
+	case *slowConn:
+		handle(c.Conn, h)
 	case *fakeConn:
 		c.handler = h
+	default:
+		panic(fmt.Sprintf("a %T has no handler", c))
 	}
 }
 
@@ -70,12 +74,16 @@ func TestDialoguesMove(t *testing.T) {
 	}
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".dialogue"), func(t *testing.T) {
-			f, err := os.Open(file)
+			text, err := os.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer f.Close()
-			play(t, f, true)
+			for _, late := range []bool{false, true} {
+				p := newPlayer(t)
+				p.late, p.moves = late, true
+				p.run(string(text))
+				p.finish()
+			}
 		})
 	}
 }

@@ -67,12 +67,12 @@ func (s *Session) takeSlot(w *balancer.Waiter, l balancer.Loan) {
 	if d.until != 0 {
 		d.until += waited // which was no backend's fault
 	}
-	s.front.SetTimer(0)
 	s.take(l)
 	if s.speech == nil {
 		s.connect()
 		return
 	}
+	s.front.SetTimer(d.until) // an Asterisk that is stuck doesn't keep the slot
 	s.say(func(s *Session) {
 		s.speech = nil
 		s.connect()
@@ -99,7 +99,13 @@ func (s *Session) hearQueued(p []byte) {
 	s.hear(p)
 }
 
-// queueLate is told that no slot got free in time.
+// queueLate is told that no slot got free in time, or that the music has not
+// stopped in time to use it.
 func (s *Session) queueLate() {
+	if s.loan.Backend() != nil {
+		s.dropAttempt(attemptAbandoned)
+		s.noBackend(errDispatchLate)
+		return
+	}
 	s.unserved("QUEUETIMEOUT", errQueueLate)
 }

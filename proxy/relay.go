@@ -133,6 +133,9 @@ func (s *Session) relayReplies(p []byte) {
 	if !left && s.dialogue.HungUpInCommand() {
 		s.counts.pool.cutShort++
 	}
+	if s.unproved {
+		return // the backend has closed, and has no turn any more
+	}
 	if s.dialogue.Turn() == agi.BackendsTurn && (before == agi.AsterisksTurn || s.dialogue.HungUp() != left) {
 		s.loan.ServersTurn(true)
 		s.armTurn()
@@ -167,6 +170,8 @@ func (s *Session) countToBackend(n int) {
 // turnLate is told that the backend's turn has lasted too long.
 func (s *Session) turnLate() {
 	switch {
+	case s.unproved:
+		s.prove()
 	case s.dialogue.Turn() == agi.AsterisksTurn:
 	case s.dialogue.HungUp():
 		// A mute backend would hold the channel in Asterisk for ever.
@@ -181,7 +186,8 @@ func (s *Session) turnLate() {
 func (s *Session) closedInDialogue(err error) {
 	switch {
 	case err == nil && s.dialogue.Turn() == agi.BackendsTurn && len(s.partial) == 0:
-		s.completed()
+		s.turnSince = s.now()
+		s.prove() // that the script has read the last reply
 	case err != nil:
 		s.lose(err)
 	case len(s.partial) > 0:

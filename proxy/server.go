@@ -165,8 +165,11 @@ func (w *Worker) Accept(l *Listener, front Conn) Handler {
 // Lose declares the sessions on b lost.
 func (w *Worker) Lose(b *balancer.Backend) {
 	for s := range w.sessions.all() {
-		if s.loan.Backend() == b {
+		switch d := s.dispatching; {
+		case s.loan.Backend() == b:
 			s.lose(errDeclaredDown)
+		case d != nil && d.hedge != nil && d.hedge.loan.Backend() == b:
+			s.hedgeFailed(attemptLost)
 		}
 	}
 }

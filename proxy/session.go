@@ -67,7 +67,7 @@ type Session struct {
 	attempts uint16
 	state    state
 	outcome  Outcome
-	unproved bool // the backend has closed before its TCP said whether it read the header
+	unproved bool // the backend has closed before its TCP said whether it read all that was sent
 	gone     bool // Asterisk has closed
 	admitted bool // it counts against the listener's max_sessions
 	resumed  bool // a backend was lost in mid-call
@@ -117,7 +117,7 @@ func (s *Session) undispatch() {
 	d, w := s.dispatching, s.worker
 	if d != nil {
 		s.unqueue()
-		s.dropHedge()
+		s.dropHedge(attemptAbandoned)
 	}
 	s.dispatching = nil
 	if d != nil && len(w.spare) < mostSpare && cap(d.header.Bytes()) <= mostSpareHeader {
@@ -176,7 +176,7 @@ func (s *Session) AsteriskClosed(err error) {
 
 // BackendConnected is told that the attempt's connection is there.
 func (s *Session) BackendConnected() {
-	s.dropHedge()
+	s.dropHedge(attemptOutrun)
 	s.sendHeader()
 }
 
@@ -211,7 +211,7 @@ func (s *Session) TimedOut() {
 	case settling:
 		s.settleLate()
 	case answering:
-		s.speech.then(s)
+		s.speechLate()
 	case closing:
 		s.end()
 	}

@@ -14,9 +14,18 @@ import (
 
 var errUnsettled = errors.New("no word of what became of the last command")
 
+// silence is how long after a reply the next one comes, if one is on its way: the
+// kernel delays it for up to 44 ms (as measured), and Asterisk for as good as
+// nothing.
+const silence = 100 * time.Millisecond
+
 // leaveGrace is how long after a reply of -1 a HANGUP may come: 44 ms were
 // measured where the kernel delays it.
 const leaveGrace = 50 * time.Millisecond
+
+// settleTimeout is how long Asterisk gets to answer a question when it has nothing
+// else to do. On a machine that has too much to do it was seen to take a second.
+const settleTimeout = 5 * time.Second
 
 // lose takes the backend as lost: what it was sending is dropped, and the
 // pool's policy says what Asterisk gets.
@@ -81,9 +90,12 @@ func (s *Session) rescue(lost *balancer.Backend, err error) {
 	s.speech = &speech{status: "BACKENDLOST"}
 	if s.dialogue.Turn() == agi.AsterisksTurn || s.dialogue.MidReply() {
 		s.settle((*Session).resume)
-	} else {
-		s.resume()
+		return
 	}
+	s.state = settling
+	s.speech.refused = s.dialogue.Refused()
+	s.speech.then = (*Session).resume
+	s.settled()
 }
 
 // resume replays the header of a call whose backend is lost. Nothing is under
@@ -91,6 +103,7 @@ func (s *Session) rescue(lost *balancer.Backend, err error) {
 func (s *Session) resume() {
 	s.speech = nil
 	s.dispatching.until = s.after(s.pool.opts.DispatchTimeout)
+	s.dispatching.queuedUntil = 0
 	s.dispatch()
 }
 
@@ -101,16 +114,25 @@ func (s *Session) resume() {
 // EXEC Dial, runs to its end, which may be hours away: a call isn't cut because
 // a server died.
 //
-// Of lines that arrive together Asterisk takes the first; the others wait in its
+// Of lines that it reads together Asterisk runs the first; the others wait in its
 // buffer until something more arrives (run_agi polls the socket, but reads by
-// fgets). So if the backend had several commands in flight, each reply is
-// followed by a harmless line that gets the next one going.
+// fgets). That may have become of the backend's commands, if it sent several, and
+// of the question behind them. So when Asterisk falls silent after a reply, it is
+// asked once more: it then takes everything up to what it finds unread. As the
+// second question may have been unneeded, every question's answer is awaited.
 func (s *Session) settle(then func(*Session)) {
 	s.state = settling
 	s.speech.then = then
-	s.speech.nudge = s.dialogue.InFlight() > 1
 	s.speech.marker = fmt.Sprintf("agiproxy-%016x", rand.Uint64())
-	limit := answerTimeout
+	s.ask()
+}
+
+// ask asks Asterisk for the marker. It gets its time to answer, unless it may be
+// running a command.
+func (s *Session) ask() {
+	s.speech.asked++
+	s.speech.moved = false
+	limit := settleTimeout
 	if s.dialogue.Turn() == agi.AsterisksTurn {
 		limit = 0
 	}
@@ -118,31 +140,32 @@ func (s *Session) settle(then func(*Session)) {
 	s.front.Write([]byte("GET FULL VARIABLE " + s.speech.marker + "\n"))
 }
 
-// hearSettling takes replies to a backend that is lost, up to the answer that
-// tells that no more of them come.
+// hearSettling takes replies to a backend that is lost, up to the answers that
+// tell that no more of them come.
 func (s *Session) hearSettling(p []byte) {
+	commands, questions := s.dialogue.InFlight(), s.speech.asked
 	s.dialogue.Replies(p) // which knows a HANGUP from one in a value
-	settled := false
 	s.speech.lines.Feed(p, func(line []byte) bool {
-		switch {
-		case s.speech.marker == "": // it was seen
-		case bytes.Contains(line, []byte(s.speech.marker)):
-			settled = true
-		case s.speech.nudge:
-			s.front.Write([]byte("NOOP\n"))
+		if s.speech.asked > 0 && bytes.Contains(line, []byte(s.speech.marker)) {
+			s.speech.asked--
 		}
 		s.speech.refused = s.speech.refused || bytes.HasPrefix(line, []byte("200 result=-1"))
-		return !settled
+		return true
 	})
 	switch {
 	case s.dialogue.HungUp():
 		s.undispatch()
 		s.conclude(Hangup, s.reason)
 		s.closeFront() // nobody is left to tell
-	case settled:
+	case s.speech.leaving: // no HANGUP yet
+	case s.speech.asked == 0:
 		s.settled()
-	case s.speech.marker != "" && s.dialogue.Turn() == agi.BackendsTurn:
-		s.front.SetTimer(s.after(answerTimeout)) // only the marker is still to come
+	case s.dialogue.InFlight() < commands:
+		s.speech.moved = true
+		s.front.QuickAck() // what comes next must not wait for that
+		s.front.SetTimer(s.after(silence))
+	case s.speech.asked < questions:
+		s.front.SetTimer(s.after(settleTimeout))
 	}
 }
 
@@ -152,20 +175,27 @@ func (s *Session) hearSettling(p []byte) {
 func (s *Session) settled() {
 	s.dialogue.Settled()
 	if s.outcome == undecided && s.speech.refused {
-		s.speech.marker = ""
-		s.front.QuickAck()
-		s.front.SetTimer(s.after(leaveGrace))
+		s.awaitHangup()
 		return
 	}
 	s.speech.then(s)
 }
 
-// settleLate is told that Asterisk has not answered in time, or that it has said
-// no HANGUP.
+// awaitHangup waits for the HANGUP that may follow a reply of -1.
+func (s *Session) awaitHangup() {
+	s.speech.leaving = true
+	s.front.QuickAck()
+	s.front.SetTimer(s.after(leaveGrace))
+}
+
+// settleLate is told that Asterisk has fallen silent, has not answered in time, or
+// has said no HANGUP.
 func (s *Session) settleLate() {
 	switch {
-	case s.outcome == undecided && s.speech.marker == "":
+	case s.speech.leaving:
 		s.speech.then(s)
+	case s.speech.moved:
+		s.ask()
 	case s.outcome == undecided:
 		// Nothing could be told from the reply if it came after all.
 		s.undispatch()

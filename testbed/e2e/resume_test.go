@@ -198,7 +198,7 @@ func TestResumeWithNoBackendLeft(t *testing.T) {
 	s := begin(t)
 	const n = 20
 	one, two := s.fault(t, "ivr1", "fault=mid-command&after=3"), s.fault(t, "ivr2", "fault=mid-command&after=3")
-	p := s.proxy(t, s.pool(resuming, one, two))
+	p := s.proxy(t, s.pool(resuming+"\nattempts: 2", one, two))
 	atRest := p.atRest(t)
 	results := wait(t, 20*time.Second, s.place(t, n, s.script("ivr", leaveAMark("WAIT FOR DIGIT 2000")...))...)
 	mustBe(t, results, "FAILURE", "BACKENDLOST")
@@ -232,5 +232,40 @@ func TestResumeOfAPerlApplication(t *testing.T) {
 	}
 	p.account(t, results, map[string]int{"completed": n})
 	p.mustCountResumed(t, doomed)
+	p.mustLeakNothing(t, atRest)
+}
+
+// A backend is killed while Asterisk's reply is on its way to it, which takes a while
+// where agiproxy's machine is busy. The reply has reached nobody, so the close is no
+// end of a script, even where agiproxy learns of it after the reply.
+func TestResumeWhenADeadBackendHasNotReadTheReply(t *testing.T) {
+	s := begin(t)
+	for _, first := range []string{"the reply comes first", "the death comes first"} {
+		t.Run(first, func(t *testing.T) { resumeWithBoth(t, s, first == "the reply comes first") })
+	}
+}
+
+func resumeWithBoth(t *testing.T, s *suite, replyFirst bool) {
+	const n = 20
+	one, two := s.fastagiServer(t, "ivr1"), s.fastagiServer(t, "ivr2")
+	p := s.proxy(t, s.pool(resuming, one, two))
+	atRest := p.atRest(t)
+	calls := s.place(t, n, s.script("ivr", leaveAMark("WAIT FOR DIGIT 1000")...))
+	eventually(t, 20*time.Second, "all calls are in Asterisk's turn", func() bool {
+		return one.stats(t).Commands+two.stats(t).Commands == marked*n
+	})
+	p.freeze(t)
+	if !replyFirst {
+		one.kill()
+	}
+	time.Sleep(1500 * time.Millisecond) // until Asterisk has replied
+	if replyFirst {
+		one.kill()
+	}
+	p.thaw(t)
+	results := wait(t, 30*time.Second, calls...)
+	mustBeServed(t, results)
+	mustBeResumed(t, two.calls(t), n/2)
+	p.account(t, results, map[string]int{"completed": n})
 	p.mustLeakNothing(t, atRest)
 }
