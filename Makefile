@@ -1,5 +1,5 @@
 # Every target is one command; what it does stands in the script.
-.PHONY: build test check fuzz bench gobench balance profile chaos testbed compose hooks
+.PHONY: build test check fuzz bench gobench balance profile chaos testbed compose package deb release hooks
 
 build: ## the program, into ./agiproxy
 	tools/build
@@ -33,6 +33,15 @@ testbed: ## real calls on a real Asterisk
 
 compose: ## deploy/docker-compose.yml, run for real
 	testbed/compose/run
+
+package: ## a Debian package's life in a chroot, from its installation to its purge; root
+	testbed/package/run
+
+deb: ## Debian packages, into dist/
+	tools/release
+
+release: ## archives and Debian packages for linux/amd64 and arm64, SBOMs and checksums, into dist/; made twice, and compared
+	tools/release --twice dist
 
 hooks: ## has git run the seconds-long part of check before each commit
 	git config core.hooksPath .githooks

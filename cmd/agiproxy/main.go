@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"agiproxy/internal/systemd"
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -62,8 +64,12 @@ func run(args []string, stdout, stderr io.Writer) int {
 
 // report writes an error, of which each line is one.
 func report(w io.Writer, message string) {
+	mark := ""
+	if systemd.IsJournal(w) {
+		mark = systemd.Error
+	}
 	for line := range strings.Lines(message) {
-		fmt.Fprintf(w, "agiproxy: %s\n", strings.TrimSuffix(line, "\n"))
+		fmt.Fprintf(w, "%sagiproxy: %s\n", mark, strings.TrimSuffix(line, "\n"))
 	}
 }
 
@@ -90,7 +96,7 @@ dies, calls go on.`,
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SuggestionsMinimumDistance = 2
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(newDemo(), newServe(), newRoute(), newCall(), newCheck(), newVersion(), newCompletion())
+	root.AddCommand(newDemo(), newServe(), newRoute(), newCall(), newCheck(), newVersion(), newCompletion(), newMan())
 	return root
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -15,6 +16,7 @@ import (
 	"agiproxy/config"
 	"agiproxy/internal/app"
 	"agiproxy/internal/logsink"
+	"agiproxy/internal/systemd"
 )
 
 // serveFlags are the flags of serve.
@@ -114,13 +116,13 @@ func serve(cmd *cobra.Command, f serveFlags) error {
 	}
 	sink := logsink.New(cmd.ErrOrStderr())
 	defer flush(sink)
-	log := hclog.New(&hclog.LoggerOptions{
-		Output:     sink,
-		Level:      hclog.LevelFromString(cfg.Log.Level),
-		JSONFormat: cfg.Log.Format == "json",
-	})
+	log := newLogger(sink, cfg.Log, systemd.IsJournal(cmd.ErrOrStderr()))
 	b := buildInfo()
-	o := app.Options{Config: cfg, Log: log, LogDropped: sink.Dropped, Version: b.version, Commit: b.commit, Date: b.date}
+	o := app.Options{
+		Config: cfg, Log: log, LogDropped: sink.Dropped,
+		Notify: systemd.NewNotifier(), Sockets: systemd.Sockets(),
+		Version: b.version, Commit: b.commit, Date: b.date,
+	}
 	if f.config != "" {
 		o.Reload = func() (*config.Config, error) { return f.load(cmd) }
 	}
@@ -135,6 +137,21 @@ func serve(cmd *cobra.Command, f serveFlags) error {
 	}
 	log.Info("started", "version", b.version, "pid", os.Getpid())
 	return obeySignals(a, signals, log)
+}
+
+// newLogger returns the logger that the configuration wants. The journal knows
+// the time by itself, and gets each line's level.
+func newLogger(out io.Writer, c config.Log, journal bool) hclog.Logger {
+	o := &hclog.LoggerOptions{
+		Output:     out,
+		Level:      hclog.LevelFromString(c.Level),
+		JSONFormat: c.Format == "json",
+	}
+	if journal {
+		o.Output = systemd.ForJournal(out)
+		o.DisableTime = !o.JSONFormat // a record's time is for those who read JSON elsewhere
+	}
+	return hclog.New(o)
 }
 
 // lastWords is how long the log's reader gets to take the last records.

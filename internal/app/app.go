@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -18,6 +19,7 @@ import (
 	"agiproxy/health"
 	"agiproxy/internal/loop"
 	"agiproxy/internal/resolve"
+	"agiproxy/internal/systemd"
 	"agiproxy/proxy"
 
 	"github.com/hashicorp/go-hclog"
@@ -37,6 +39,12 @@ type Options struct {
 	// Lookup finds the addresses of backends that are given by name; nil means
 	// the system's resolver.
 	Lookup resolve.Lookup
+	// Notify tells the service manager how it goes; nil: nobody is told.
+	Notify *systemd.Notifier
+	// Sockets listen already: somebody else has opened them, such as systemd. A
+	// listener of the configuration with the address of one uses it; the others
+	// are opened. The App owns them.
+	Sockets []*os.File
 
 	Version, Commit, Date string // for agiproxy_build_info
 }
@@ -45,6 +53,7 @@ type Options struct {
 type App struct {
 	opts     Options
 	log      hclog.Logger
+	sockets  []*inherited
 	registry *prometheus.Registry
 	metrics  *metrics
 	probes   *health.Metrics
@@ -55,6 +64,7 @@ type App struct {
 	shedder  shedder
 
 	draining  atomic.Bool
+	refused   atomic.Bool // the last reload failed
 	closeOnce sync.Once
 	closed    chan struct{}
 
@@ -116,9 +126,13 @@ func (a *App) start() error {
 		engine = l.Engine() // all loops work alike
 		a.workers = append(a.workers, &worker{l, a.server.NewWorker(host{l})})
 	}
+	if a.sockets, err = inherit(a.opts.Sockets); err != nil {
+		return err
+	}
 	if a.fronts, err = a.listen(cfg.Listeners, nil); err != nil {
 		return err
 	}
+	a.warnUnused()
 	if cfg.Admin.Address != "" {
 		a.admin, err = admin.Listen(context.Background(), cfg.Admin.Address, admin.Options{
 			Registry: a.registry, Ready: a.ready, Profiling: a.profiling, Log: a.log.Named("admin"),
@@ -136,6 +150,7 @@ func (a *App) start() error {
 // abandon closes what a New that failed has opened.
 func (a *App) abandon() {
 	closeFronts(a.fronts)
+	a.disown()
 	for _, w := range a.workers {
 		w.loop.Stop()
 		w.loop.Run() // which closes it, being stopped
@@ -198,11 +213,15 @@ func (a *App) Run(ctx context.Context) error {
 	}
 	a.log.Info("event loops run", "loops", len(a.workers), "engine", a.workers[0].loop.Engine())
 	a.serve()
+	a.opts.Notify.Ready()
+	reports := start(a.report)
 	select {
 	case <-ctx.Done():
 	case <-a.closed:
 	}
 	a.stop()
+	end(reports) // to the end, so that a drain can be watched and is not taken for a hang
+	a.disown()
 	for _, w := range a.workers {
 		w.loop.Stop()
 	}
@@ -233,6 +252,9 @@ const (
 	farewell = 2 * time.Second
 	// drainLook is how often a drain looks how many sessions are left.
 	drainLook = 50 * time.Millisecond
+	// stopMargin is what a stop may take beside its drain: the farewells, and
+	// what a busy machine takes to end everything.
+	stopMargin = 2*farewell + 10*time.Second
 )
 
 // stop drains the sessions and ends the watching. A reload that is under way
@@ -243,8 +265,9 @@ func (a *App) stop() {
 	a.stopped = true
 	fronts, v := a.fronts, a.version
 	a.mu.Unlock()
-	a.shut(fronts)
 	timeout := v.config.DrainTimeout
+	a.opts.Notify.Stopping(timeout + stopMargin)
+	a.shut(fronts)
 	if n := a.server.Sessions(); n > 0 {
 		a.log.Info("draining", "sessions", n, "timeout", timeout)
 	}

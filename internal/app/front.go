@@ -36,7 +36,7 @@ func (a *App) listen(listeners []config.Listener, before []*front) (fronts []*fr
 			fronts = append(fronts, before[i])
 			continue
 		}
-		socket, err := loop.Listen(context.Background(), c.Address, loop.ListenOptions{PeerSpeaks: time.Second})
+		socket, err := a.socket(c.Address)
 		if err != nil {
 			return fronts, err
 		}
@@ -44,6 +44,18 @@ func (a *App) listen(listeners []config.Listener, before []*front) (fronts []*fr
 		fronts = append(fronts, &front{c.Address, socket, proxy.NewListener(c.Address, listenerOptions(&c))})
 	}
 	return fronts, nil
+}
+
+// socket returns a socket that listens on an address: one that was inherited, or
+// a new one.
+func (a *App) socket(address string) (*loop.Listener, error) {
+	o := loop.ListenOptions{PeerSpeaks: time.Second}
+	for _, s := range a.sockets {
+		if s.isFor(address) {
+			return loop.Inherit(s.file, o)
+		}
+	}
+	return loop.Listen(context.Background(), address, o)
 }
 
 func listenerOptions(c *config.Listener) proxy.ListenerOptions {

@@ -11,14 +11,14 @@ import (
 // imports is who imports whom: a package that is not on a line's right is not
 // imported. ARCHITECTURE.md repeats it.
 const imports = `
-cmd/agiproxy  → internal/app, config, internal/agisim, internal/logsink
-internal/app  → config, admin, proxy, health, balancer, agi, internal/{loop,resolve}
+cmd/agiproxy  → internal/app, config, internal/agisim, internal/logsink, internal/systemd
+internal/app  → config, admin, proxy, health, balancer, agi, internal/{loop,resolve,systemd}
 admin         → proxy, balancer
 proxy         → agi, balancer
 health        → agi
 internal/agisim → agi
 config        → agi
-agi, balancer, internal/{loop,sim,resolve,logsink} → nothing of ours
+agi, balancer, internal/{loop,sim,resolve,logsink,systemd} → nothing of ours
 `
 
 func TestImports(t *testing.T) {

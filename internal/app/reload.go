@@ -22,9 +22,15 @@ var errStopping = errors.New("agiproxy is stopping")
 func (a *App) Reload() error {
 	a.reloading.Lock()
 	defer a.reloading.Unlock()
+	a.opts.Notify.Reloading()
+	defer func() {
+		a.opts.Notify.Status(a.summary())
+		a.opts.Notify.Ready()
+	}()
 	err := a.reload()
 	if !errors.Is(err, ErrNoFile) { // which says nothing about a configuration
 		a.metrics.reloaded(err)
+		a.refused.Store(err != nil)
 	}
 	if err != nil {
 		a.log.Error("configuration not reloaded", "error", err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"sync"
 	"syscall"
@@ -74,16 +75,48 @@ func Listen(ctx context.Context, address string, o ListenOptions) (*Listener, er
 	if optErr != nil {
 		return nil, fmt.Errorf("set options of listener %s: %w", address, optErr)
 	}
-	rc, err := ln.(*net.TCPListener).SyscallConn()
+	return duplicateListener(ln.(*net.TCPListener), o)
+}
+
+// Inherit makes a listener of a TCP socket that somebody else has opened and that
+// listens already, such as systemd. The listener has a descriptor of its own: f
+// stays open, and may be given again when the listener is closed.
+func Inherit(f *os.File, o ListenOptions) (*Listener, error) {
+	ln, err := net.FileListener(f)
 	if err != nil {
-		return nil, fmt.Errorf("take descriptor of listener %s: %w", address, err)
+		return nil, err
+	}
+	defer ln.Close()
+	tcp, ok := ln.(*net.TCPListener)
+	if !ok {
+		return nil, fmt.Errorf("listener %s: not TCP", ln.Addr())
+	}
+	inherited, err := duplicateListener(tcp, o)
+	if err != nil {
+		return nil, err
+	}
+	if err = setNoDelay(inherited.fd); err == nil && o.PeerSpeaks > 0 {
+		err = setDefer(inherited.fd, o.PeerSpeaks)
+	}
+	if err != nil {
+		inherited.Close()
+		return nil, fmt.Errorf("set options of listener %s: %w", ln.Addr(), err)
+	}
+	return inherited, nil
+}
+
+// duplicateListener makes a listener of ln's socket, with a descriptor of its own.
+func duplicateListener(ln *net.TCPListener, o ListenOptions) (*Listener, error) {
+	rc, err := ln.SyscallConn()
+	if err != nil {
+		return nil, fmt.Errorf("take descriptor of listener %s: %w", ln.Addr(), err)
 	}
 	fd := noFD
 	if cerr := rc.Control(func(s uintptr) { fd, err = duplicate(int(s)) }); cerr != nil {
 		err = cerr
 	}
 	if err != nil {
-		return nil, fmt.Errorf("duplicate descriptor of listener %s: %w", address, err)
+		return nil, fmt.Errorf("duplicate descriptor of listener %s: %w", ln.Addr(), err)
 	}
 	return &Listener{fd: fd, addr: ln.Addr().(*net.TCPAddr).AddrPort(), opts: o}, nil
 }
