@@ -184,11 +184,8 @@ func (h *histogram) cumulative() (count uint64, sum float64, buckets map[float64
 
 // counts returns what all workers have counted so far.
 func (s *Server) counts() *counts {
-	s.mu.Lock()
-	workers := append([]*Worker(nil), s.workers...)
-	s.mu.Unlock()
 	total := newCounts()
-	for _, w := range workers {
+	for _, w := range s.allWorkers() {
 		done := make(chan struct{})
 		add := func() {
 			total.add(w.counts)

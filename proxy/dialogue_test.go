@@ -34,7 +34,8 @@ import (
 //	anything else        is sent as a line
 //
 // "pool KEY VALUE …" sets options first, "wait D" lets time pass, "down NAME"
-// declares a backend lost, "stop" and "abort" end agiproxy, and "outcome O [attempts N] [commands N] [backend B]"
+// declares a backend lost, "kill" has an operator end the session, "stop" and
+// "abort" end agiproxy, and "outcome O [attempts N] [commands N] [backend B]"
 // checks the record.
 func TestDialogues(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.dialogue")
@@ -111,6 +112,10 @@ func (p *player) step(who, what string) {
 		p.pass(d)
 	case "down":
 		p.worker.Lose(p.server.Table().Pools[0].Backends().Backends()[slices.Index(p.order, what)])
+	case "kill":
+		if err := p.server.Kill(1); err != nil {
+			p.fatalf("Kill() = %v", err)
+		}
 	case "stop":
 		p.worker.Stop()
 	case "abort":

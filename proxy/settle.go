@@ -115,7 +115,7 @@ func (s *Session) settle(then func(*Session)) {
 		limit = 0
 	}
 	s.front.SetTimer(s.after(limit))
-	s.front.Write([]byte("GET FULL VARIABLE " + s.speech.marker + "\n"))
+	s.tell([]byte("GET FULL VARIABLE " + s.speech.marker + "\n"))
 }
 
 // hearSettling takes replies to a backend that is lost, up to the answer that
@@ -129,7 +129,7 @@ func (s *Session) hearSettling(p []byte) {
 		case bytes.Contains(line, []byte(s.speech.marker)):
 			settled = true
 		case s.speech.nudge:
-			s.front.Write([]byte("NOOP\n"))
+			s.tell([]byte("NOOP\n"))
 		}
 		s.speech.refused = s.speech.refused || bytes.HasPrefix(line, []byte("200 result=-1"))
 		return !settled
