@@ -48,6 +48,14 @@ func (s *Session) sayNext() {
 	line := []byte(s.speech.rest[0] + "\n")
 	s.speech.rest = s.speech.rest[1:]
 	s.dialogue.Own(line)
+	s.tell(line)
+}
+
+// tell sends Asterisk a line of agiproxy's own.
+func (s *Session) tell(line []byte) {
+	if s.traced {
+		s.trace(Agiproxy, line)
+	}
 	s.front.Write(line)
 }
 
@@ -130,7 +138,7 @@ const FailureLine = "failure\n"
 
 // sayFailure ends the session so that the dialplan sees a failure.
 func (s *Session) sayFailure() {
-	s.front.Write([]byte(FailureLine))
+	s.tell([]byte(FailureLine))
 	s.closeFront()
 }
 

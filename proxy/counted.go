@@ -10,6 +10,7 @@ import (
 // Counted is what sessions have counted, for another process to go on from. What
 // a count is of has its name here, since numbers change from version to version.
 type Counted struct {
+	Accepted              uint32 // the last session's id
 	ToBackend, ToAsterisk uint64
 	Rejected              []CountedRejections
 	Pools                 map[string]*CountedPool
@@ -59,10 +60,13 @@ func (s *Server) TakeCounts() *Counted {
 			}
 		}
 	})
-	return total.export()
+	c := total.export()
+	c.Accepted = s.accepted.Load()
+	return c
 }
 
-// GiveCounts adds what another process, or this one before, has counted.
+// GiveCounts adds what another process, or this one before, has counted. Ids of
+// sessions go on from there, too: a caller sees to it that none begins meanwhile.
 func (s *Server) GiveCounts(c *Counted) {
 	first := true
 	s.onWorkers(func(w *Worker) {
@@ -71,6 +75,7 @@ func (s *Server) GiveCounts(c *Counted) {
 		}
 		first = false
 	})
+	s.accepted.Store(max(s.accepted.Load(), c.Accepted))
 	s.counted.Store(true)
 }
 

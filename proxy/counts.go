@@ -191,10 +191,7 @@ func (s *Server) counts() *counts {
 
 // onWorkers has f run for each worker on its loop, one after the other, and waits.
 func (s *Server) onWorkers(f func(*Worker)) {
-	s.mu.Lock()
-	workers := append([]*Worker(nil), s.workers...)
-	s.mu.Unlock()
-	for _, w := range workers {
+	for _, w := range s.allWorkers() {
 		done := make(chan struct{})
 		run := func() {
 			f(w)

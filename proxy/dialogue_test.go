@@ -43,8 +43,9 @@ import (
 //
 // "pool KEY VALUE …" and "fallback COMMAND" set options first, "wait D" lets time
 // pass, "down NAME" declares a backend lost, "waiting N" checks how many wait,
-// "stop" and "abort" end agiproxy, and "outcome …" is the first asterisk's. What
-// others give back to a session reaches it at once and, in a second run, later.
+// "kill" has an operator end the first session, "stop" and "abort" end agiproxy,
+// and "outcome …" is the first asterisk's. What others give back to a session
+// reaches it at once and, in a second run, later.
 func TestDialogues(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.dialogue")
 	if err != nil || len(files) == 0 {
@@ -76,7 +77,7 @@ func (p *player) run(dialogue string) {
 		}
 		who, what, _ := strings.Cut(text, " ")
 		p.step(who, strings.TrimSpace(what))
-		if p.moves && p.worker != nil {
+		if p.moves && p.worker != nil && p.worker.Passing() == 0 {
 			p.handOver()
 		}
 	}
@@ -139,7 +140,7 @@ type player struct {
 	t       *testing.T
 	line    int
 	late    bool // what is given to the loop runs later
-	moves   bool // another process takes over after each line
+	moves   bool // another process takes over after each line at which no session is passing
 	net     *sim.Net
 	opts    PoolOptions
 	lends   balancer.Options
@@ -188,6 +189,17 @@ func (p *player) step(who, what string) {
 	case "down":
 		for _, w := range p.workers() {
 			w.Lose(w.server.Table().Pools[0].Backends().Backends()[slices.Index(p.order, what)])
+		}
+	case "kill":
+		defer p.atOnce()()
+		var err error
+		for _, w := range p.workers() {
+			if err = w.server.Kill(1); err == nil {
+				break
+			}
+		}
+		if err != nil {
+			p.fatalf("Kill() = %v", err)
 		}
 	case "stop":
 		for _, w := range p.workers() {
@@ -313,8 +325,17 @@ func (p *player) serve() {
 // workers are those of all processes that there have been.
 func (p *player) workers() []*Worker { return append(slices.Clone(p.before), p.worker) }
 
+// atOnce has what is given to the loop run at once until the function that it
+// returns is called: for what waits for that.
+func (p *player) atOnce() (end func()) {
+	late := p.late
+	p.late = false
+	return func() { p.late = late }
+}
+
 // handOver has another process go on with what can move.
 func (p *player) handOver() {
+	defer p.atOnce()()
 	before, known := p.worker, p.pool().Backends()
 	p.before = append(p.before, before)
 	counted := before.server.TakeCounts()

@@ -16,6 +16,7 @@ var (
 	errTooManySessions = errors.New("listener has as many sessions as it may")
 	errShutdown        = errors.New("agiproxy shuts down")
 	errDeclaredDown    = errors.New("backend was declared down")
+	errKilled          = errors.New("ended by an operator")
 )
 
 // An Outcome is how a session ended.
@@ -48,6 +49,7 @@ func (o Outcome) String() string {
 
 // A Record is what is known of a session at its end.
 type Record struct {
+	ID       uint32 // as long as the session was under way, see [Info]
 	Outcome  Outcome
 	Listener string
 	Pool     string // "" before the header was routed
@@ -56,6 +58,7 @@ type Record struct {
 	Script   string
 	Channel  string
 	UniqueID string
+	Caller   string // the number
 	Attempts int
 	Commands int
 	Dispatch time.Duration // from accept to the first command; 0 if none came
@@ -140,21 +143,45 @@ func (s *Session) closedAtEnd() {
 }
 
 // stop ends the session because agiproxy does.
-func (s *Session) stop() {
+func (s *Session) stop() { s.cut("SHUTDOWN", Shutdown, errShutdown) }
+
+// cut ends the session for reasons that aren't its own.
+func (s *Session) cut(status string, o Outcome, err error) {
 	switch s.state {
 	case reading:
-		s.refuse(Shutdown, errShutdown)
+		s.refuse(o, err)
 	case queued, connecting, awaiting:
 		s.dropAttempt(attemptAbandoned)
-		s.fail("SHUTDOWN", Shutdown, errShutdown)
+		s.fail(status, o, err)
 	case relaying:
-		s.fail("SHUTDOWN", Shutdown, errShutdown)
+		s.fail(status, o, err)
 	case settling:
 		if s.outcome == undecided { // the call was to be resumed
 			s.undispatch()
-			s.conclude(Shutdown, errShutdown)
-			s.speech.status, s.speech.then = "SHUTDOWN", (*Session).answer
+			s.conclude(o, err)
+			s.speech.status, s.speech.then = status, (*Session).answer
 		}
+	}
+}
+
+// abort ends the session now. An Asterisk that still has a command to end gets
+// the line that makes it a failure, which it reads after that command; a bare
+// close would be taken for success.
+func (s *Session) abort(o Outcome, err error) {
+	s.conclude(o, err)
+	if s.state == settling || s.state == answering {
+		s.tell([]byte(FailureLine))
+	}
+	s.end()
+}
+
+// kill ends the session for an operator. One that is about to end, and takes its
+// time for it, ends now: so a second kill doesn't wait for Asterisk's command.
+func (s *Session) kill() {
+	if s.outcome == undecided {
+		s.cut("KILLED", Killed, errKilled)
+	} else {
+		s.abort(Killed, errKilled)
 	}
 }
 
@@ -167,6 +194,9 @@ func (s *Session) end() {
 	s.front.Close()
 	s.state = ended
 	s.worker.sessions.remove(s)
+	if s.traced {
+		s.endTraces()
+	}
 	if s.admitted {
 		s.listener.sessions.Add(-1)
 	}
@@ -185,7 +215,7 @@ func (s *Session) end() {
 
 func (s *Session) record() Record {
 	r := Record{
-		Outcome: s.outcome, Listener: s.listener.name, Client: s.front.RemoteAddr(),
+		ID: s.id, Outcome: s.outcome, Listener: s.listener.name, Client: s.front.RemoteAddr(),
 		Attempts: int(s.attempts), Commands: s.dialogue.Commands(), Dispatch: s.dispatchTook,
 		Duration: s.now() - s.start, Bytes: s.bytes, Err: s.reason,
 	}
@@ -195,9 +225,22 @@ func (s *Session) record() Record {
 	if s.counts != nil {
 		r.Backend = s.counts.name
 	}
-	r.Script, r.Channel, _ = strings.Cut(s.who, "\n")
-	r.Channel, r.UniqueID, _ = strings.Cut(r.Channel, "\n")
+	r.Script, r.Channel, r.UniqueID, r.Caller = s.identity()
 	return r
+}
+
+// identify keeps what tells an operator whose call it is.
+func (s *Session) identify(h *agi.Header) {
+	s.who = string(h.Script()) + "\n" + string(h.Field("agi_channel")) + "\n" +
+		string(h.Field("agi_uniqueid")) + "\n" + string(h.Field("agi_callerid"))
+}
+
+// identity returns what identify has kept. In none of them is a line feed.
+func (s *Session) identity() (script, channel, uniqueID, caller string) {
+	script, rest, _ := strings.Cut(s.who, "\n")
+	channel, rest, _ = strings.Cut(rest, "\n")
+	uniqueID, caller, _ = strings.Cut(rest, "\n")
+	return script, channel, uniqueID, caller
 }
 
 // log writes the record of a session that has ended.

@@ -30,7 +30,7 @@ func (s *Session) readHeader(p []byte) {
 	if !d.header.Done() {
 		return
 	}
-	s.who = string(d.header.Script()) + "\n" + string(d.header.Field("agi_channel")) + "\n" + string(d.header.Field("agi_uniqueid"))
+	s.identify(&d.header)
 	if s.pool = s.worker.server.Table().route(&d.header); s.pool == nil {
 		s.undispatch()
 		s.dialogue.Replies(p[n:])

@@ -21,6 +21,7 @@ import (
 // takes longer, as a command that a lost backend has left, is brought to its end
 // where it is.
 type Moved struct {
+	ID       uint32
 	State    uint8
 	Outcome  uint8
 	Reason   string // why it ends as it does
@@ -44,6 +45,7 @@ type Moved struct {
 	Bytes        uint64
 	Who          string
 	Attempts     uint16
+	Command      string // the backend's last
 
 	Unproved, Gone, Admitted, Resumed, Sent bool
 }
@@ -152,6 +154,9 @@ func (w *Worker) Release() {
 	for s := range w.frozen.all() {
 		w.frozen.remove(s)
 		s.state = ended
+		if s.traced {
+			s.endTraces()
+		}
 		if s.loan.Backend() != nil {
 			s.loan.Done()
 		}
@@ -178,10 +183,10 @@ func (s *Session) PoolOptions() (name string, o PoolOptions, ok bool) {
 func (s *Session) Move() *Moved {
 	now := s.now()
 	m := &Moved{
-		State: uint8(s.state), Outcome: uint8(s.outcome), Listener: s.listener.name,
+		ID: s.id, State: uint8(s.state), Outcome: uint8(s.outcome), Listener: s.listener.name,
 		Backend: described(s.loan.Backend()), HasBack: s.back != nil, Owes: !s.loan.Waiting(), Doubtful: s.loan.Doubtful(),
 		Dialogue: s.dialogue.Progress(), Partial: s.partial,
-		Age: now - s.start, DispatchTook: s.dispatchTook, Bytes: s.bytes, Who: s.who, Attempts: s.attempts,
+		Age: now - s.start, DispatchTook: s.dispatchTook, Bytes: s.bytes, Who: s.who, Attempts: s.attempts, Command: s.last.String(),
 		Unproved: s.unproved, Gone: s.gone, Admitted: s.admitted, Resumed: s.resumed, Sent: s.sent,
 	}
 	if s.turnSince != 0 {
@@ -229,8 +234,8 @@ func (s *Session) moveDispatch(d *dispatching, now time.Duration) *MovedDispatch
 // says that m can't be; then nothing is left of it.
 func (w *Worker) Restore(m *Moved, l *Listener, o PoolOptions, front, back Conn) (toFront, toBack Handler, err error) {
 	s := &Session{
-		worker: w, listener: l, front: front, state: state(m.State), outcome: Outcome(m.Outcome), partial: m.Partial,
-		start: w.host.Now() - m.Age, dispatchTook: m.DispatchTook, bytes: m.Bytes, who: m.Who, attempts: m.Attempts,
+		id: m.ID, worker: w, listener: l, front: front, state: state(m.State), outcome: Outcome(m.Outcome), partial: m.Partial,
+		start: w.host.Now() - m.Age, dispatchTook: m.DispatchTook, bytes: m.Bytes, who: m.Who, attempts: m.Attempts, last: agi.CommandNamed(m.Command),
 		unproved: m.Unproved, gone: m.Gone, admitted: m.Admitted, resumed: m.Resumed, sent: m.Sent,
 	}
 	if m.HasBack {

@@ -97,11 +97,15 @@ func (s *Session) firstCommand() {
 
 // command follows one line that went to Asterisk.
 func (s *Session) command(line []byte) {
+	if s.traced {
+		s.trace(Backend, line)
+	}
 	before := s.dialogue.Turn()
 	c := s.dialogue.Command(line)
 	if agi.IsFailure(line) {
 		return // the backend's own end of the session
 	}
+	s.last = c
 	s.counts.pool.command(c).sent++
 	if before == agi.BackendsTurn {
 		now := s.now()

@@ -23,7 +23,8 @@ type Server struct {
 	opts     Options
 	table    atomic.Pointer[Table]
 	sessions atomic.Int64
-	counted  atomic.Bool // false while somebody else has the counts
+	counted  atomic.Bool   // false while somebody else has the counts
+	accepted atomic.Uint32 // the last session's id
 
 	mu      sync.Mutex
 	retired []retired
@@ -117,7 +118,8 @@ type Worker struct {
 	server   *Server
 	host     Host
 	sessions list
-	frozen   list // sessions to which nothing happens, see Freeze
+	frozen   list                  // sessions to which nothing happens, see Freeze
+	traces   map[*Session][]*Trace // of those that are traced
 	counts   *counts
 	spare    []*dispatching // none of a session's
 	logged   []any          // what the last record was written from
@@ -140,7 +142,7 @@ func (w *Worker) Shed(l *Listener) { w.counts.reject(l, "descriptors") }
 func (w *Worker) Accept(l *Listener, front Conn) Handler {
 	o := l.opts.Load()
 	from := front.RemoteAddr().Addr().Unmap().WithZone("") // no prefix contains an address with a zone
-	s := &Session{worker: w, listener: l, front: front, start: w.host.Now()}
+	s := &Session{worker: w, listener: l, front: front, start: w.host.Now(), id: w.server.accepted.Add(1)}
 	w.server.sessions.Add(1)
 	w.sessions.add(s)
 	allowed := slices.ContainsFunc(o.Allow, func(p netip.Prefix) bool { return p.Contains(from) })
@@ -182,15 +184,9 @@ func (w *Worker) Stop() {
 	}
 }
 
-// Abort ends all sessions now. Those that still wait for Asterisk to end a
-// command get the line that makes it a failure, which Asterisk reads after that
-// command; a bare close would be taken for success.
+// Abort ends all sessions now.
 func (w *Worker) Abort() {
 	for s := range w.sessions.all() {
-		s.conclude(Shutdown, errShutdown)
-		if s.state == settling || s.state == answering {
-			s.front.Write([]byte(FailureLine))
-		}
-		s.end()
+		s.abort(Shutdown, errShutdown)
 	}
 }

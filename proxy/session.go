@@ -38,6 +38,11 @@ const (
 	ended
 )
 
+// String returns the state as the admin port has it.
+func (s state) String() string {
+	return [...]string{"reading", "queued", "connecting", "awaiting", "relaying", "settling", "answering", "closing", "ended"}[s]
+}
+
 // A Session is one FastAGI connection from Asterisk, from accept to close. Its
 // methods are its events; they are called on its worker's loop.
 type Session struct {
@@ -62,16 +67,22 @@ type Session struct {
 
 	bytes uint64 // passed on, both ways together
 
-	who      string // script, channel and uniqueid for the record, separated by line feeds
-	reason   error  // why it ended as it did; nil is the ordinary way
+	who    string // what the record says of the caller, see identify
+	reason error  // why it ended as it did; nil is the ordinary way
+
+	// All of these fill 16 bytes, and with them the session 256, which is what
+	// the allocator has; a byte more would cost 32.
+	id       uint32 // counts from 1; it comes again after four thousand million sessions
 	attempts uint16
 	state    state
 	outcome  Outcome
-	unproved bool // the backend has closed before its TCP said whether it read all that was sent
-	gone     bool // Asterisk has closed
-	admitted bool // it counts against the listener's max_sessions
-	resumed  bool // a backend was lost in mid-call
-	sent     bool // some backend was sent the header
+	last     agi.Command // the backend's last one
+	unproved bool        // the backend has closed before its TCP said whether it read all that was sent
+	gone     bool        // Asterisk has closed
+	admitted bool        // it counts against the listener's max_sessions
+	resumed  bool        // a backend was lost in mid-call
+	sent     bool        // some backend was sent the header
+	traced   bool        // somebody reads along, see Trace
 }
 
 // dispatching is what a session keeps for as long as another backend could
@@ -128,6 +139,9 @@ func (s *Session) undispatch() {
 
 // FromAsterisk is told what Asterisk sent.
 func (s *Session) FromAsterisk(p []byte) {
+	if s.traced {
+		s.traceAsterisk(p)
+	}
 	switch s.state {
 	case reading:
 		s.readHeader(p)

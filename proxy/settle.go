@@ -137,7 +137,7 @@ func (s *Session) ask() {
 		limit = 0
 	}
 	s.front.SetTimer(s.after(limit))
-	s.front.Write([]byte("GET FULL VARIABLE " + s.speech.marker + "\n"))
+	s.tell([]byte("GET FULL VARIABLE " + s.speech.marker + "\n"))
 }
 
 // hearSettling takes replies to a backend that is lost, up to the answers that

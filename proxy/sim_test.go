@@ -350,7 +350,7 @@ func TestSimulation(t *testing.T) {
 	if resumed == 0 || moved == 0 || waited == 0 || ejected == 0 {
 		t.Error("the simulation doesn't reach all")
 	}
-	for _, o := range []Outcome{Completed, Hangup, Lost, NoBackend, NoRoute, BadHeader, Rejected, Timeout} {
+	for _, o := range []Outcome{Completed, Hangup, Lost, NoBackend, NoRoute, BadHeader, Rejected, Timeout, Killed} {
 		if outcomes[o] == 0 {
 			t.Errorf("no session ended as %v: the simulation doesn't reach it", o)
 		}

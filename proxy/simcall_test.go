@@ -14,6 +14,7 @@ import (
 type simCall struct {
 	sm     *simulation
 	conn   *sim.Conn
+	id     string
 	header []byte
 	mood   string
 	lines  agi.Lines
@@ -39,7 +40,7 @@ type simCall struct {
 // moods are what callers do; most stay to the end.
 var moods = []string{
 	"", "", "", "", "", "", "", "leaves", "leaves", "closes", "hangs up and closes", "bad header", "cut header",
-	"slow header", "large header", "elsewhere", "silent", "vanishes",
+	"slow header", "large header", "elsewhere", "silent", "vanishes", "killed", "killed twice",
 }
 
 // call has one caller call.
@@ -47,7 +48,7 @@ func (sm *simulation) call(i int) {
 	rng := sm.net.Rand()
 	id := fmt.Sprintf("1795373249.%d", i)
 	env := agi.Environment{Script: "call.agi?x=1", UniqueID: id, CallerName: strings.Repeat("n", rng.IntN(200))}
-	c := &simCall{sm: sm, mood: moods[rng.IntN(len(moods))]}
+	c := &simCall{sm: sm, id: id, mood: moods[rng.IntN(len(moods))]}
 	if c.mood == "elsewhere" {
 		env.Script = "other"
 	}
@@ -84,6 +85,11 @@ func (c *simCall) Connected() {
 		soon(c.conn.Close)
 	case "vanishes":
 		soon(c.conn.Cut)
+	case "killed":
+		soon(c.kill)
+	case "killed twice":
+		soon(c.kill)
+		soon(c.kill)
 	case "hangs up and closes":
 		soon(func() {
 			c.leave()
@@ -100,6 +106,15 @@ func (c *simCall) leave() {
 	if !c.busy {
 		c.left, c.leftAt = true, c.sm.net.Now()
 		c.conn.Write([]byte("HANGUP\n"))
+	}
+}
+
+// kill has an operator end the session, if it is still there.
+func (c *simCall) kill() {
+	for _, i := range c.sm.server.List(Filter{UniqueID: c.id}) {
+		if err := c.sm.server.Kill(i.ID); err != nil {
+			c.sm.failf("%s is listed as %+v, but can't be killed: %v", c.id, i, err)
+		}
 	}
 }
 
@@ -254,6 +269,13 @@ func (c *simCall) check(id string) {
 	case Lost:
 		if closePolicy := c.sm.server.Table().Pools[0].opts.OnLoss == LossClose; stayed && !closePolicy && (!c.failure || c.status != "BACKENDLOST") {
 			c.sm.failf("%s was lost (%v); Asterisk was told failure=%v, status %q", id, r.Err, c.failure, c.status)
+		}
+	case Killed:
+		if c.mood != "killed" && c.mood != "killed twice" {
+			c.sm.failf("%s ended as killed, and nobody has killed it", id)
+		}
+		if c.mood == "killed" && (!c.failure || c.status != "KILLED") {
+			c.sm.failf("%s was killed; Asterisk was told failure=%v, status %q", id, c.failure, c.status)
 		}
 	case Hangup:
 		if stayed {
