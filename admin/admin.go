@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -18,6 +19,7 @@ import (
 // Options is what the admin port shows.
 type Options struct {
 	Registry  *prometheus.Registry
+	Socket    net.Listener // that listens already, and is used instead of the address; nil: none
 	Ready     func() error // nil when calls can be served, else why not; safe for concurrent use
 	Profiling func() bool  // whether profiles are shown now; safe for concurrent use; nil: never
 	Log       hclog.Logger // nil: nothing is logged
@@ -44,9 +46,12 @@ type Server struct {
 // closes it, whether Serve was called or not.
 func Listen(ctx context.Context, address string, o Options) (*Server, error) {
 	o = o.withDefaults()
-	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
-	if err != nil {
-		return nil, err
+	ln := o.Socket
+	if ln == nil {
+		var err error
+		if ln, err = new(net.ListenConfig).Listen(ctx, "tcp", address); err != nil {
+			return nil, err
+		}
 	}
 	return &Server{
 		listener: ln,
@@ -62,6 +67,15 @@ func Listen(ctx context.Context, address string, o Options) (*Server, error) {
 
 // Addr returns the address that the server listens on.
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// File returns a copy of the port's socket, for another process.
+func (s *Server) File() (*os.File, error) {
+	ln, ok := s.listener.(interface{ File() (*os.File, error) })
+	if !ok {
+		return nil, fmt.Errorf("a %T can't be given away", s.listener)
+	}
+	return ln.File()
+}
 
 // Serve answers until Close.
 func (s *Server) Serve() {

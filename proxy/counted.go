@@ -68,6 +68,13 @@ func (s *Server) TakeCounts() *Counted {
 // GiveCounts adds what another process, or this one before, has counted. Ids of
 // sessions go on from there, too: a caller sees to it that none begins meanwhile.
 func (s *Server) GiveCounts(c *Counted) {
+	s.AddCounts(c)
+	s.accepted.Store(max(s.accepted.Load(), c.Accepted))
+	s.counted.Store(true)
+}
+
+// AddCounts adds what another process has counted since its counts were taken.
+func (s *Server) AddCounts(c *Counted) {
 	first := true
 	s.onWorkers(func(w *Worker) {
 		if first {
@@ -75,8 +82,6 @@ func (s *Server) GiveCounts(c *Counted) {
 		}
 		first = false
 	})
-	s.accepted.Store(max(s.accepted.Load(), c.Accepted))
-	s.counted.Store(true)
 }
 
 // recount has the session count into what its worker has now.

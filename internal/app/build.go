@@ -37,6 +37,7 @@ type backend struct {
 	health config.Health
 	name   *resolve.Name
 	kept   bool // from the version before
+	known  bool // another process has found its verdict out
 
 	naming, probing task // once the version serves
 }
