@@ -120,6 +120,7 @@ func (a *App) takeOver() error {
 	if p == nil {
 		return nil
 	}
+	defer moreProcessors()()
 	began := time.Now()
 	t := &takeover{App: a, listeners: make(map[string]*proxy.Listener), conns: make([][]*loop.Conn, len(a.workers))}
 	for _, f := range a.fronts {

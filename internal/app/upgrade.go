@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"sync"
 	"time"
 
@@ -55,6 +56,7 @@ func (a *App) Upgrade(begin func(socket *os.File) (Successor, error)) error {
 	defer a.upgrading.Unlock()
 	a.reloading.Lock()
 	defer a.reloading.Unlock()
+	defer moreProcessors()()
 	began := time.Now()
 	u := &upgrade{App: a}
 	if err := u.run(begin); err != nil {
@@ -154,14 +156,45 @@ func (u *upgrade) greet() error {
 			return err
 		}
 		defer f.Close()
+		fd, err := descriptor(f)
+		if err != nil {
+			return err
+		}
 		g.Admin = u.opts.Config.Admin.Address
-		files = append(files, int(f.Fd()))
+		files = append(files, fd)
 	}
 	for _, s := range u.sockets {
+		fd, err := descriptor(s.file)
+		if err != nil {
+			return err
+		}
 		g.Given++
-		files = append(files, int(s.file.Fd()))
+		files = append(files, fd)
 	}
 	return u.old.Hello(encode(&g), files)
+}
+
+// descriptor returns f's. Unlike f.Fd it leaves the socket as it is: one that
+// blocks would, in whichever process accepts from it, and keep a connection for
+// itself after it was closed there.
+func descriptor(f *os.File) (fd int, err error) {
+	rc, err := f.SyscallConn()
+	if err == nil {
+		err = rc.Control(func(s uintptr) { fd = int(s) })
+	}
+	if err != nil {
+		return 0, fmt.Errorf("descriptor of %s: %w", f.Name(), err)
+	}
+	return fd, nil
+}
+
+// moreProcessors lets this process have two processors more until the function
+// that it returns is called. Loops keep theirs while they wait, and each step of a
+// hand-over would have to wait for one to let go, while all sessions wait.
+func moreProcessors() (end func()) {
+	before := runtime.GOMAXPROCS(0)
+	runtime.GOMAXPROCS(before + 2)
+	return func() { runtime.GOMAXPROCS(before) }
 }
 
 // handOver moves the sessions. After an error they go on here.
