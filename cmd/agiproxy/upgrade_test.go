@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -194,6 +195,7 @@ func (p *program) metric(name string) (sum float64) {
 type traffic struct {
 	t       *testing.T
 	address string
+	pause   time.Duration // of a held call's backend between two commands, on average
 	over    chan struct{} // closed when held calls end
 	held    sync.WaitGroup
 	calls   atomic.Int64 // that have begun
@@ -219,15 +221,10 @@ func (x *traffic) serve(s *agisim.Session) {
 		x.fault("a backend reads %v", err)
 		return
 	}
-	id := string(h.Field("agi_uniqueid"))
+	id, held := string(h.Field("agi_uniqueid")), string(h.Script()) == "held"
 	for n := 0; ; n++ {
-		if n == 3 && string(h.Script()) == "short" {
+		if n == 3 && !held || held && x.ended() {
 			return
-		}
-		select {
-		case <-x.over:
-			return
-		default:
 		}
 		word := fmt.Sprintf("%s-%d", id, n)
 		began := time.Now()
@@ -237,13 +234,22 @@ func (x *traffic) serve(s *agisim.Session) {
 			return
 		}
 		x.took(time.Since(began))
-		if string(h.Script()) == "held" {
+		if held {
 			x.rounds.Add(1)
 			select {
 			case <-x.over:
-			case <-time.After(time.Duration(20+len(word)%50) * time.Millisecond):
+			case <-time.After(x.pause/2 + rand.N(x.pause)):
 			}
 		}
+	}
+}
+
+func (x *traffic) ended() bool {
+	select {
+	case <-x.over:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -330,7 +336,7 @@ func size(t *testing.T) (held, rate, upgrades int) {
 // under way and new ones coming all the time.
 func TestUpgradesDropNothing(t *testing.T) {
 	held, rate, upgrades := size(t)
-	x := &traffic{t: t, over: make(chan struct{})}
+	x := &traffic{t: t, pause: max(20*time.Millisecond, time.Duration(held)*time.Second/2000), over: make(chan struct{})} // 2000 commands a second
 	var backends []*agisim.Server
 	for range 2 {
 		backends = append(backends, backend(t, x.serve))
@@ -376,7 +382,7 @@ func TestUpgradesDropNothing(t *testing.T) {
 // TestFailedUpgradesChangeNothing has new processes that fail at each step, with
 // calls under way; then one that works.
 func TestFailedUpgradesChangeNothing(t *testing.T) {
-	x := &traffic{t: t, over: make(chan struct{})}
+	x := &traffic{t: t, pause: 20 * time.Millisecond, over: make(chan struct{})}
 	p := startProgram(t, "", backend(t, x.serve))
 	x.address = p.address
 	x.hold(20)
