@@ -75,11 +75,11 @@ type Loop struct {
 	slots    []slot
 	free     []uint32 // slots without a connection
 	timers   timerHeap
-	young    []newcomer // connections without all their options, the oldest first
-	ready    []*Conn    // who has to proceed without an event of the kernel's
-	running  []*Conn    // ready's other half, while it is worked off
-	held     map[*Conn]*held
-	freezing []freezing
+	young    []newcomer      // connections without all their options, the oldest first
+	ready    []*Conn         // who has to proceed without an event of the kernel's
+	running  []*Conn         // ready's other half, while it is worked off
+	held     map[*Conn]*held // what was received and could not be delivered yet
+	freezing []freezing      // that are not done
 	started  time.Time
 	now      time.Duration // since started, as of the last wait
 	heard    time.Duration // when the kernel last had something to tell
