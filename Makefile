@@ -1,5 +1,5 @@
 # Every target is one command; what it does stands in the script.
-.PHONY: build test check fuzz bench gobench balance profile chaos testbed compose package deb release hooks
+.PHONY: build test check fuzz bench gobench balance profile chaos testbed compose browser package deb release hooks
 
 build: ## the program, into ./agiproxy
 	tools/build
@@ -33,6 +33,9 @@ testbed: ## real calls on a real Asterisk
 
 compose: ## deploy/docker-compose.yml, run for real
 	testbed/compose/run
+
+browser: ## the status page in a real browser; Chromium
+	testbed/browser/run -v
 
 package: ## a Debian package's life in a chroot, from its installation to its purge; root
 	testbed/package/run

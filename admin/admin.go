@@ -1,28 +1,37 @@
 // Package admin is the port that tells operators and their tools how agiproxy
-// is doing.
+// is doing, and lets them change it: metrics, health, and an API under /api/v1.
 package admin
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/exporter-toolkit/web"
 )
 
 // Options is what the admin port shows.
 type Options struct {
 	Registry  *prometheus.Registry
 	Socket    net.Listener // that listens already, and is used instead of the address; nil: none
+	Control   Controller   // what the API asks and commands; nil: there is no API
 	Ready     func() error // nil when calls can be served, else why not; safe for concurrent use
 	Profiling func() bool  // whether profiles are shown now; safe for concurrent use; nil: never
 	Log       hclog.Logger // nil: nothing is logged
+
+	// WebConfig is a file of TLS, users and client certificates, see
+	// [CheckWebConfig]; "" is plain HTTP for everybody. Certificates and users
+	// are read again when they change.
+	WebConfig string
 }
 
 func (o Options) withDefaults() Options {
@@ -39,13 +48,19 @@ func (o Options) withDefaults() Options {
 type Server struct {
 	listener net.Listener
 	http     *http.Server
+	web      string // the file of TLS and users
 	log      hclog.Logger
+	watch    func()
+	end      context.CancelFunc // of the streams, and of watch
 }
 
 // Listen opens the port; the address may leave the choice to the system. Close
 // closes it, whether Serve was called or not.
 func Listen(ctx context.Context, address string, o Options) (*Server, error) {
 	o = o.withDefaults()
+	if err := CheckWebConfig(o.WebConfig); err != nil {
+		return nil, fmt.Errorf("web_config_file %s: %w", o.WebConfig, err)
+	}
 	ln := o.Socket
 	if ln == nil {
 		var err error
@@ -53,11 +68,21 @@ func Listen(ctx context.Context, address string, o Options) (*Server, error) {
 			return nil, err
 		}
 	}
+	requests, end := context.WithCancel(context.Background())
+	w := newWatch(o.Control)
 	return &Server{
 		listener: ln,
+		web:      o.WebConfig,
 		log:      o.Log,
+		end:      end,
+		watch: func() {
+			if o.Control != nil {
+				w.run(requests)
+			}
+		},
 		http: &http.Server{
-			Handler:           Handler(o),
+			Handler:           handler(o, w),
+			BaseContext:       func(net.Listener) context.Context { return requests },
 			ReadHeaderTimeout: 5 * time.Second,
 			IdleTimeout:       2 * time.Minute,
 			ErrorLog:          o.Log.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}),
@@ -79,7 +104,11 @@ func (s *Server) File() (*os.File, error) {
 
 // Serve answers until Close.
 func (s *Server) Serve() {
-	if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+	var watching sync.WaitGroup
+	watching.Go(s.watch)
+	defer watching.Wait()
+	err := web.Serve(s.listener, s.http, &web.FlagConfig{WebConfigFile: &s.web}, slog.New(toolkitLog{s.log}))
+	if !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 		s.log.Error("admin port has ended", "error", err)
 	}
 }
@@ -88,20 +117,26 @@ func (s *Server) Serve() {
 func (s *Server) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
+	s.end()
 	if s.http.Shutdown(ctx) != nil {
 		s.http.Close()
 	}
 	s.listener.Close() // which Shutdown knows of only once Serve has begun
 }
 
-// Handler returns the admin port's pages:
+// handler returns the admin port's pages:
 //
-//	GET /              links to the next three
+//	GET /              the status page; its parts are below /page/
 //	GET /metrics       for Prometheus
 //	GET /-/healthy     200 as long as the process answers
 //	GET /-/ready       200 when calls can be served, else 503 and why not
 //	GET /debug/pprof/  for go tool pprof, while profiling is on
-func Handler(o Options) http.Handler {
+//	POST /-/reload     as POST /api/v1/reload
+//	/api/v1/           see routes
+//
+// What changes something may not come from a page of another site. Snapshots are
+// w's; it may be nil if there is no API.
+func handler(o Options, w *watch) http.Handler {
 	o = o.withDefaults()
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(o.Registry, promhttp.HandlerOpts{
@@ -123,11 +158,15 @@ func Handler(o Options) http.Handler {
 		}
 		fmt.Fprintln(w, "agiproxy is ready.")
 	})
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		fmt.Fprint(w, `<!doctype html><title>agiproxy</title><h1>agiproxy</h1>
-<ul><li><a href="/metrics">metrics</a><li><a href="/-/healthy">healthy</a><li><a href="/-/ready">ready</a></ul>
-`)
-	})
-	return mux
+	if o.Control != nil {
+		register(mux, o.Control, w)
+		a := &api{Controller: o.Control}
+		mux.HandleFunc("POST /-/reload", a.serve((*api).reload))
+	}
+	registerPage(mux)
+	sameOrigin := http.NewCrossOriginProtection()
+	sameOrigin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		problem(w, refuse(http.StatusForbidden, "a page of another site may not do that"))
+	}))
+	return sameOrigin.Handler(mux)
 }

@@ -24,9 +24,12 @@ func registry() *prometheus.Registry {
 	return reg
 }
 
+// pages is the admin port without a server, where nobody looks each second.
+func pages(o Options) http.Handler { return handler(o, newWatch(o.Control)) }
+
 func TestPages(t *testing.T) {
 	var why error
-	h := Handler(Options{Registry: registry(), Ready: func() error { return why }})
+	h := pages(Options{Registry: registry(), Ready: func() error { return why }})
 	down := errors.New("pool ivr: no backend can serve")
 	for _, c := range []struct {
 		method, path string
@@ -41,13 +44,15 @@ func TestPages(t *testing.T) {
 		{"GET", "/-/healthy", down, 200, "agiproxy is healthy.\n"},
 		{"GET", "/-/ready", nil, 200, "agiproxy is ready.\n"},
 		{"GET", "/-/ready", down, 503, "agiproxy is not ready: pool ivr: no backend can serve\n"},
-		{"GET", "/", nil, 200, `<a href="/metrics">`},
+		{"GET", "/", nil, 200, `<a href="metrics">`},
 
 		{"GET", "/metric", nil, 404, ""},
 		{"GET", "/metrics/", nil, 404, ""},
 		{"GET", "/-/", nil, 404, ""},
 		{"GET", "/-/reload", nil, 404, ""},
 		{"GET", "/index.html", nil, 404, ""},
+		{"GET", "/page/index.html", nil, 404, ""},
+		{"GET", "/page/", nil, 404, ""},
 
 		{"POST", "/metrics", nil, 405, ""},
 		{"POST", "/", nil, 405, ""},
@@ -71,7 +76,7 @@ func TestMetricsAreNotCompressed(t *testing.T) {
 	r := httptest.NewRequest("GET", "/metrics", nil)
 	r.Header.Set("Accept-Encoding", "gzip, zstd")
 	w := httptest.NewRecorder()
-	Handler(Options{Registry: registry()}).ServeHTTP(w, r)
+	pages(Options{Registry: registry()}).ServeHTTP(w, r)
 	if encoding := w.Header().Get("Content-Encoding"); encoding != "" && encoding != "identity" {
 		t.Errorf("Content-Encoding: %s; want none", encoding)
 	}
@@ -80,7 +85,7 @@ func TestMetricsAreNotCompressed(t *testing.T) {
 // What the handler itself counts is as well-formed as all the rest.
 func TestMetricsLint(t *testing.T) {
 	reg := registry()
-	h := Handler(Options{Registry: reg, Ready: func() error { return nil }})
+	h := pages(Options{Registry: reg, Ready: func() error { return nil }})
 	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/metrics", nil))
 	problems, err := testutil.GatherAndLint(reg)
 	if err != nil || len(problems) > 0 {

@@ -9,7 +9,7 @@ import (
 
 func TestProfiles(t *testing.T) {
 	on := false
-	h := Handler(Options{Registry: registry(), Profiling: func() bool { return on }})
+	h := pages(Options{Registry: registry(), Profiling: func() bool { return on }})
 	for _, c := range []struct {
 		method, path string
 		status       int    // while on; else 404
@@ -42,7 +42,7 @@ func TestProfiles(t *testing.T) {
 
 func TestNoProfilesUnlessAskedFor(t *testing.T) {
 	w := httptest.NewRecorder()
-	Handler(Options{Registry: registry()}).ServeHTTP(w, httptest.NewRequest("GET", "/debug/pprof/", nil))
+	pages(Options{Registry: registry()}).ServeHTTP(w, httptest.NewRequest("GET", "/debug/pprof/", nil))
 	if w.Code != http.StatusNotFound {
 		t.Errorf("/debug/pprof/: %d; want 404", w.Code)
 	}

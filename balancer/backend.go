@@ -56,6 +56,7 @@ type particulars struct {
 	ejection ejection
 	ramp     ramp
 
+	since   atomic.Int64 // UnixNano of the last time that State had changed
 	total   atomic.Uint64
 	waiting atomic.Int64  // sessions in which the server owes nothing
 	moves   atomic.Uint64 // moves that servers' turns ended with
@@ -80,12 +81,34 @@ const (
 
 // set sets a flag, or clears it, and sees to what follows from that.
 func (b *Backend) set(flag uint32, on bool) {
-	if on {
-		b.flags.Or(flag)
-	} else if before := b.flags.And(^flag); before&unusable == flag && flag != isNowhere {
-		b.cameBack() // with its first address it comes, and not back
+	before := b.mark(flag, on)
+	if !on {
+		b.cleared(flag, before)
 	}
 	b.offer() // also where only the rank has changed: a pick meanwhile may have missed b in both
+}
+
+// cleared has the backend start slowly if clearing the flag brought it back.
+func (b *Backend) cleared(flag, before uint32) {
+	if before&unusable == flag && flag != isNowhere {
+		b.cameBack() // with its first address it comes, and not back
+	}
+}
+
+// mark sets a flag, or clears it, and returns the flags before.
+func (b *Backend) mark(flag uint32, on bool) (before uint32) {
+	after := flag
+	if on {
+		before = b.flags.Or(flag)
+		after |= before
+	} else {
+		before = b.flags.And(^flag)
+		after = before &^ flag
+	}
+	if stateOf(before) != stateOf(after) {
+		b.since.Store(time.Now().UnixNano())
+	}
+	return before
 }
 
 // NewBackend returns a backend that is up, of weight 1, without a limit and
@@ -96,6 +119,7 @@ func NewBackend(name, address string) *Backend {
 	b.ramp.step = rampSteps
 	b.setWeight(1)
 	b.flags.Store(isNowhere)
+	b.since.Store(time.Now().UnixNano())
 	return b
 }
 
@@ -141,10 +165,18 @@ func (b *Backend) SetBusy(busy bool) { b.set(isBusy, busy) }
 // Drain stops new sessions, or allows them again.
 func (b *Backend) Drain(drained bool) { b.set(isDrained, drained) }
 
+// Resolved reports whether the backend has a network address.
+func (b *Backend) Resolved() bool { return b.flags.Load()&isNowhere == 0 }
+
 // State returns what the backend can be asked to do. Being full is no state,
 // since it changes with each session.
-func (b *Backend) State() State {
-	switch f := b.flags.Load(); {
+func (b *Backend) State() State { return stateOf(b.flags.Load()) }
+
+// Since returns when the backend came into the state that it is in.
+func (b *Backend) Since() time.Time { return time.Unix(0, b.since.Load()) }
+
+func stateOf(f uint32) State {
+	switch {
 	case f&isDrained != 0:
 		return Drained
 	case f&(isDown|isNowhere) != 0:
@@ -162,6 +194,13 @@ func (b *Backend) Sessions() int { return int(b.sessions.Load()) }
 
 // Total returns how many times the backend has been picked.
 func (b *Backend) Total() uint64 { return b.total.Load() }
+
+// MaxSessions returns how many sessions the backend may have at a time, 0 for
+// any number.
+func (b *Backend) MaxSessions() int { return int(b.max.Load()) }
+
+// Backup reports whether the backend serves only when no other can.
+func (b *Backend) Backup() bool { return b.flags.Load()&isBackup != 0 }
 
 // Full reports whether the backend has as many sessions as it may.
 func (b *Backend) Full() bool {

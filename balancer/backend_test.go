@@ -230,3 +230,37 @@ func TestProgressing(t *testing.T) {
 		loan.Done()
 	})
 }
+
+func TestSinceIsOfTheState(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := NewBackend("ivr1", "")
+		began := time.Now()
+		step := func(what string, change func(), want bool) {
+			t.Helper()
+			before := b.Since()
+			time.Sleep(time.Second)
+			change()
+			if got := b.Since() == time.Now(); got != want {
+				t.Errorf("%s: the state began anew: %v; want %v", what, got, want)
+			} else if !want && b.Since() != before {
+				t.Errorf("%s: since %v; want %v still", what, b.Since(), before)
+			}
+		}
+		if !b.Since().Equal(began) {
+			t.Errorf("a new backend is down since %v; want %v", b.Since(), began)
+		}
+		step("an address", func() { b.SetAddr(someAddr) }, true)
+		step("a good verdict on one that is up", func() { b.SetUp(true) }, false)
+		step("busy", func() { b.SetBusy(true) }, true)
+		step("down", func() { b.SetUp(false) }, true)
+		step("not busy, but down", func() { b.SetBusy(false) }, false)
+		step("drained", func() { b.Drain(true) }, true)
+		step("drained again", func() { b.Drain(true) }, false)
+		step("up, but drained", func() { b.SetUp(true) }, false)
+		step("not drained any more", func() { b.Drain(false) }, true)
+		step("a backup", func() { b.Configure(1, 7, true) }, false)
+		if !b.Backup() || b.MaxSessions() != 7 {
+			t.Errorf("Backup() = %v, MaxSessions() = %d; want a backup of 7", b.Backup(), b.MaxSessions())
+		}
+	})
+}

@@ -26,15 +26,17 @@ type Ejection struct {
 // ejection is what a backend remembers of its failures and ejections.
 type ejection struct {
 	failures atomic.Int32              // in a row
-	count    atomic.Uint64             // of ejections so far; which one it is that ends
+	count    atomic.Uint64             // of those by failures so far
 	until    atomic.Pointer[time.Time] // nil if it isn't ejected
 
 	// The owner's mu guards these.
-	times    int       // how many times Time the last ejection took
+	which    uint64    // ejection it is, so that only its own end ends it
+	ordered  bool      // by an operator
+	times    int       // how many times Time the last one by failures took
 	returned time.Time // from it
 }
 
-// Ejections returns how many times the backend has been ejected.
+// Ejections returns how many times the backend has been ejected for its failures.
 func (b *Backend) Ejections() uint64 { return b.ejection.count.Load() }
 
 // EjectedUntil returns when the backend's ejection ends, the zero time if it
@@ -47,7 +49,16 @@ func (b *Backend) EjectedUntil() time.Time {
 }
 
 // Uneject ends the backend's ejection, if it is ejected, before its time.
-func (b *Backend) Uneject() { b.endEjection(b.Ejections()) }
+func (b *Backend) Uneject() { b.unejectIf(func(*Pool) bool { return true }) }
+
+// Eject takes the backend out for that long, as an operator says: whatever
+// becomes of its pool. It may be ejected already. The backend must be in a pool.
+func (b *Backend) Eject(d time.Duration) {
+	p := b.lockOwner()
+	b.takeOut(p, d)
+	b.ejection.ordered = true
+	p.mu.Unlock()
+}
 
 // served says that a session was served. Which of two sessions that end at the
 // same time comes first is a matter of chance, and so is then what counts as in a
@@ -67,14 +78,22 @@ func (b *Backend) failed() {
 	}
 	p := b.lockOwner()
 	d := p.eject(b)
-	which := b.Ejections()
 	p.mu.Unlock()
-	if d > 0 {
-		p.opts.Clock.AfterFunc(d, func() { b.endEjection(which) })
-		if p.opts.Ejected != nil {
-			p.opts.Ejected(b, d)
-		}
+	if d > 0 && p.opts.Ejected != nil {
+		p.opts.Ejected(b, d)
 	}
+}
+
+// takeOut ejects b for that long from now on. It is called with its owner's mu
+// held.
+func (b *Backend) takeOut(owner *Pool, d time.Duration) {
+	e := &b.ejection
+	until := owner.opts.Clock.Now().Add(d)
+	e.until.Store(&until)
+	e.which++
+	which := e.which
+	b.mark(isEjected, true)
+	owner.opts.Clock.AfterFunc(d, func() { b.unejectIf(func(*Pool) bool { return e.which == which }) })
 }
 
 // by reports whether that many failures in a row eject.
@@ -110,10 +129,9 @@ func (p *Pool) eject(b *Backend) time.Duration {
 		e.times++ // and no more than that, so that it doesn't take longer to shrink
 	}
 	d := min(time.Duration(e.times)*opts.Time, longest)
-	until := now.Add(d)
 	e.count.Add(1)
-	e.until.Store(&until)
-	b.flags.Or(isEjected)
+	b.takeOut(p, d)
+	e.ordered = false
 	return d
 }
 
@@ -134,16 +152,11 @@ func (p *Pool) canSpare(b *Backend) bool {
 	return usable > 0 && (ejected == 1 || 100*ejected <= p.opts.Ejection.MaxPercent*len(p.backends))
 }
 
-// endEjection ends b's ejection number which, unless it has ended.
-func (b *Backend) endEjection(which uint64) {
-	b.unejectIf(func(*Pool) bool { return b.Ejections() == which })
-}
-
 // unejectExcess ends those ejections which the pool could spare the backend for
-// before a reload, and can't after it.
+// before a reload, and can't after it; an operator's is none of the pool's choice.
 func (p *Pool) unejectExcess() {
 	for _, b := range p.backends {
-		b.unejectIf(func(owner *Pool) bool { return !owner.canSpare(b) })
+		b.unejectIf(func(owner *Pool) bool { return !b.ejection.ordered && !owner.canSpare(b) })
 	}
 }
 
@@ -162,8 +175,10 @@ func (b *Backend) unejectIf(ends func(owner *Pool) bool) {
 	e.returned = p.opts.Clock.Now()
 	e.failures.Store(0) // of sessions that were under way, or had no choice
 	e.until.Store(nil)
+	before := b.mark(isEjected, false)
 	p.mu.Unlock()
-	b.set(isEjected, false) // nobody else changes the flag as long as it is set
+	b.cleared(isEjected, before)
+	b.offer()
 	if p.opts.Returned != nil {
 		p.opts.Returned(b)
 	}

@@ -416,3 +416,68 @@ func TestConcurrentEjectionsKeepToTheirBounds(t *testing.T) {
 		}
 	}
 }
+
+// An operator may take out any backend, the last one too, and for longer or
+// shorter than it is out already.
+func TestEjectByHand(t *testing.T) {
+	clock := newFakeClock()
+	backends := newBackends(1, 1)
+	a, b := backends[0], backends[1]
+	pool := NewPool(RoundRobin{}, Options{Ejection: envoys, Clock: clock}, backends)
+	a.Eject(time.Minute)
+	b.Eject(time.Hour)
+	if a.State() != Ejected || b.State() != Ejected || pool.CanServe() {
+		t.Fatalf("states %v and %v; want both ejected", a.State(), b.State())
+	}
+	if a.Ejections() != 0 {
+		t.Errorf("%d ejections for failures; want none", a.Ejections())
+	}
+	clock.advance(30 * time.Second)
+	a.Eject(time.Minute)
+	clock.advance(30 * time.Second) // the first ejection's end
+	if a.State() != Ejected || !a.EjectedUntil().Equal(clock.Now().Add(30*time.Second)) {
+		t.Errorf("ejected anew: %v until %v; want ejected for another 30s", a.State(), a.EjectedUntil())
+	}
+	clock.advance(30 * time.Second)
+	if a.State() != Up {
+		t.Errorf("after its time: %v; want up", a.State())
+	}
+	b.Uneject()
+	if b.State() != Up || !b.EjectedUntil().IsZero() {
+		t.Errorf("unejected: %v until %v; want up", b.State(), b.EjectedUntil())
+	}
+	fail(a, 3)
+	if got := a.EjectedUntil().Sub(clock.Now()); got != 10*time.Second {
+		t.Errorf("then ejected for its failures: for %v; want 10s, as the first time", got)
+	}
+}
+
+// An operator ejects a backend while its ejection before ends.
+func TestEjectAndUnejectTogether(t *testing.T) {
+	b := newBackends(1)[0]
+	NewPool(RoundRobin{}, Options{Clock: newFakeClock()}, []*Backend{b})
+	for round := range 20_000 {
+		b.Eject(time.Hour)
+		together(b.Uneject, func() { b.Eject(time.Hour) })
+		if until := b.EjectedUntil(); until.IsZero() != (b.State() == Up) {
+			t.Fatalf("round %d: the backend is %v, and ejected until %v", round, b.State(), until)
+		}
+		b.Uneject()
+	}
+}
+
+// A reload ends an ejection that the pool can't spare the backend for, but not an
+// operator's, who has not asked what it can.
+func TestOperatorsEjectionOutlastsAReload(t *testing.T) {
+	backends := newBackends(1, 1)
+	before := NewPool(RoundRobin{}, Options{Ejection: Ejection{Failures: 1, Time: time.Minute, MaxPercent: 100}, Clock: newFakeClock()}, backends)
+	loan := lend(backends[1])
+	loan.Failed()
+	loan.Done()
+	backends[0].Eject(time.Hour)
+	after := NewPool(RoundRobin{}, before.opts, backends)
+	after.Inherit(before)
+	if a, b := backends[0].State(), backends[1].State(); a != Ejected || b != Up {
+		t.Errorf("after a reload the backends are %v and %v; want the operator's ejected, and the one that had failed up", a, b)
+	}
+}

@@ -122,7 +122,7 @@ func (m *model) take(candidates []int) int {
 func (m *model) fail(i int) {
 	b := &m.backends[i]
 	if b.recent == 0 {
-		b.forget = m.now + time.Second
+		b.forget = m.now + memory
 	}
 	b.recent = min(b.recent+1, 8)
 	b.row++
@@ -166,7 +166,7 @@ func (m *model) tick(d time.Duration) {
 		b := &m.backends[i]
 		if b.recent > 0 && b.forget <= m.now {
 			b.recent--
-			b.forget += time.Second
+			b.forget += memory
 		}
 		if b.ejected && b.returns <= m.now {
 			m.uneject(b)

@@ -61,9 +61,14 @@ func deliver(all []handover) {
 }
 
 // Wait has w wait for a slot behind those who wait already. Ready may be called
-// before it returns. The error is [ErrQueueFull]; then Ready is not called.
+// before it returns. After an error it isn't: [ErrQueueFull], or [ErrNoBackend]
+// for who has tried every backend that the pool now has.
 func (p *Pool) Wait(w *Waiter) error {
 	p = p.lockPresent()
+	if !slices.ContainsFunc(p.backends, func(b *Backend) bool { return !slices.Contains(w.Tried, b) }) {
+		p.mu.Unlock()
+		return ErrNoBackend
+	}
 	if len(p.queue) >= p.opts.Queue {
 		p.mu.Unlock()
 		return ErrQueueFull

@@ -338,6 +338,33 @@ func TestTheSystemClockServesWhoWaitsForAnEjected(t *testing.T) {
 	})
 }
 
+// What there is to wait for is a matter of the backends after a reload.
+func TestWhoHasTriedAllDoesNotWait(t *testing.T) {
+	before, backends, loans := fullPool(1, 10)
+	tried := newGuest("who has tried all", backends[0])
+	if err := before.Wait(&tried.Waiter); !errors.Is(err, ErrNoBackend) || before.Waiting() != 0 {
+		t.Errorf("Wait = %v, %d wait; want %v, none", err, before.Waiting(), ErrNoBackend)
+	}
+
+	more := newBackends(1)[0]
+	more.Configure(1, 1, false)
+	larger := NewPool(LeastConnections{}, before.opts, append(slices.Clone(backends), more))
+	larger.Inherit(before)
+	loan := lend(more)
+	mustWait(t, before, tried)
+	loan.Done()
+	loan = wantServed(t, tried, more)
+
+	smaller := NewPool(LeastConnections{}, before.opts, backends)
+	smaller.Inherit(larger)
+	both := newGuest("who has tried what is left", backends...)
+	if err := before.Wait(&both.Waiter); !errors.Is(err, ErrNoBackend) {
+		t.Errorf("Wait = %v once the other backend is gone; want %v", err, ErrNoBackend)
+	}
+	loan.Done()
+	loans[0].Done()
+}
+
 // Who waits and what serves him come at the same time.
 func TestNoWakeUpIsLost(t *testing.T) {
 	pool, backends, loans := fullPool(1, 10)

@@ -16,6 +16,7 @@ type Standing struct {
 	Ejections uint64        // so far
 	Times     int           // how many times the first ejection's length the last one took
 	Ejected   time.Duration // that an ejection under way still takes; 0: there is none
+	Ordered   bool          // it, by an operator
 	Returned  time.Duration // since the last ejection ended; 0: there was none
 }
 
@@ -32,7 +33,7 @@ func (b *Backend) Standing() Standing {
 	p := b.lockOwner()
 	defer p.mu.Unlock()
 	now := p.opts.Clock.Now()
-	s.Times = e.times
+	s.Times, s.Ordered = e.times, e.ordered
 	if until := e.until.Load(); until != nil {
 		s.Ejected = max(until.Sub(now), 1)
 	}
@@ -60,14 +61,10 @@ func (b *Backend) Stand(s Standing) {
 		e.returned = now.Add(-s.Returned)
 	}
 	if s.Ejected > 0 {
-		until := now.Add(s.Ejected)
-		e.until.Store(&until)
-		b.flags.Or(isEjected)
+		b.takeOut(p, s.Ejected)
+		e.ordered = s.Ordered
 	}
 	p.mu.Unlock()
-	if s.Ejected > 0 {
-		p.opts.Clock.AfterFunc(s.Ejected, func() { b.endEjection(s.Ejections) })
-	}
 }
 
 // Adopt lends the backend to a session that it serves already, whatever its

@@ -98,7 +98,7 @@ func TestEqualFiles(t *testing.T) {
 		{"a longer time of ejection lengthens max_time", pool("ejection: {time: 10m}"), pool("ejection: {time: 10m, max_time: 10m}")},
 		{"a short connect_timeout needs no hedge", pool("connect_timeout: 250ms"), pool("connect_timeout: 250ms, hedge_delay: 0")},
 		{"the default field to hash", pool("balance: hash"), pool("balance: hash, hash_field: agi_uniqueid")},
-		{"inert default of the admin's coming feature", smallest + "admin: {address: 127.0.0.1:9577, web_config_file: }", smallest},
+		{"no TLS and users", smallest + "admin: {address: 127.0.0.1:9577, web_config_file: ''}", smallest},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, want := mustParse(t, tt.file), mustParse(t, tt.same)
@@ -213,6 +213,23 @@ func TestSimpleNamesTheFlags(t *testing.T) {
 		_, err := Simple(tt.listen, tt.backends)
 		if _, ok := errors.AsType[Faults](err); !ok || err.Error() != tt.want {
 			t.Errorf("Simple(%q, %q): %v\nwant %s", tt.listen, tt.backends, err, tt.want)
+		}
+	}
+}
+
+func TestAdminMayBeOpenBehindAWebConfigFile(t *testing.T) {
+	for _, test := range []struct{ name, admin, address, file string }{
+		{"agiproxy.yaml", `{address: ":9577", web_config_file: /etc/web.yml}`, ":9577", "/etc/web.yml"},
+		{"/etc/agiproxy/agiproxy.yaml", `{address: 10.0.0.1:9577, web_config_file: web.yml}`, "10.0.0.1:9577", "/etc/agiproxy/web.yml"},
+		{"agiproxy.yaml", `{web_config_file: tls/web.yml}`, "127.0.0.1:9577", "tls/web.yml"},
+	} {
+		c, err := Parse(test.name, []byte(smallest+"admin: "+test.admin))
+		if err != nil {
+			t.Errorf("%s: %v", test.admin, err)
+			continue
+		}
+		if want := (Admin{Address: test.address, WebConfigFile: test.file}); c.Admin != want {
+			t.Errorf("%s in %s: %+v; want %+v", test.admin, test.name, c.Admin, want)
 		}
 	}
 }

@@ -1,7 +1,9 @@
 package config
 
 import (
+	"net"
 	"net/netip"
+	"path/filepath"
 	"time"
 
 	"gopkg.in/yaml.v3"
@@ -42,7 +44,7 @@ func (d *decoder) fileFields(c *Config) fields {
 		"routes": d.each(maxEntries, func(key string, n *yaml.Node) {
 			c.Routes = append(c.Routes, d.route(key, n))
 		}),
-		"admin":         func(key string, n *yaml.Node) { d.mapping(key, n, d.adminFields(&c.Admin)) },
+		"admin":         func(key string, n *yaml.Node) { d.admin(key, n, &c.Admin) },
 		"drain_timeout": d.durationOrZero(&c.DrainTimeout, time.Millisecond, 24*time.Hour),
 		"engine":        d.choice(&c.Engine, "auto", "epoll", "io_uring"),
 		"loops":         d.integer(&c.Loops, 0, 256),
@@ -137,12 +139,33 @@ func (d *decoder) weight(to *int) decode {
 	}
 }
 
+// admin decodes the admin port. Who may connect to it can end calls, so that only
+// this machine may, unless there is a file that says who else.
+func (d *decoder) admin(key string, n *yaml.Node, a *Admin) {
+	s := d.mapping(key, n, d.adminFields(a))
+	if a.Address == "" || s.bad["web_config_file"] {
+		return
+	}
+	if host, _, _ := net.SplitHostPort(a.Address); !isLoopback(host) && a.WebConfigFile == "" {
+		d.fault(s.at("address"), "%s: %s is open to others; want a loopback address such as 127.0.0.1:9577, or web_config_file with TLS and users",
+			dotted(key, "address"), quote(a.Address))
+	}
+}
+
 func (d *decoder) adminFields(a *Admin) fields {
 	return fields{
 		"address":         d.checked(&a.Address, `an address such as 127.0.0.1:9577, or ""`, adminAddress),
 		"profiling":       d.boolean(&a.Profiling),
-		"web_config_file": d.only(""),
+		"web_config_file": d.checked(&a.WebConfigFile, "a file's path", d.path),
 	}
+}
+
+// path returns a file's path; a relative one is seen from this file's directory.
+func (d *decoder) path(s string) (string, error) {
+	if s == "" || filepath.IsAbs(s) {
+		return s, nil
+	}
+	return filepath.Join(filepath.Dir(d.name), s), nil
 }
 
 func (d *decoder) logFields(l *Log) fields {

@@ -48,8 +48,19 @@ type Checker struct {
 	// After a reload it is false, and the verdict that was found holds on.
 	Fresh bool
 
+	// Told is told of each probe that has ended; nil for nobody. It must not block.
+	Told func(Result)
+
 	Metrics *BackendMetrics // nil for none
 	Log     hclog.Logger    // with pool, backend and address; nil for none
+}
+
+// A Result is what a probe came to.
+type Result struct {
+	Time   time.Time     // when it began
+	Took   time.Duration // until the answer, or to its end if there was none
+	Reason string        // that it failed for, see [Refused]; "" if it didn't fail
+	Err    error         // nil if it didn't fail
 }
 
 // Run probes until ctx ends. When it returns, no probe is under way any more,
@@ -86,11 +97,14 @@ func (w *watch) run(ctx context.Context) {
 			return
 		case <-timer.C:
 		}
-		began, err := w.probe(ctx)
+		began, r := w.probe(ctx)
 		if ctx.Err() != nil {
 			return // the probe was cut short: no result
 		}
-		w.judge(err)
+		w.judge(&r)
+		if w.Told != nil {
+			w.Told(r)
+		}
 		timer.Reset(time.Until(began.Add(w.pause())))
 	}
 }
@@ -107,18 +121,18 @@ func (w *watch) pause() time.Duration {
 }
 
 // probe runs one probe to its end and returns from when the next interval
-// counts. A probe that gets no answer in time fails, unless the backend is busy:
+// counts, beside its result, whose reason judge adds. A probe that gets no answer in time fails, unless the backend is busy:
 // then it goes on waiting for as long as the backend's sessions show progress.
 // It is this same probe that waits, since each further one would take a place in
 // the server's line that a call could have.
-func (w *watch) probe(parent context.Context) (began time.Time, err error) {
+func (w *watch) probe(parent context.Context) (began time.Time, r Result) {
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
 	var waiting atomic.Bool
 	answered := make(chan struct{}, 1)
 	result := make(chan error, 1)
 	began = time.Now()
-	start := began
+	r.Time = began
 	go func() {
 		result <- w.Probe(ctx, func(s Stage) {
 			waiting.Store(s == Waiting)
@@ -137,13 +151,12 @@ func (w *watch) probe(parent context.Context) (began time.Time, err error) {
 			w.setBusy(false)
 		}
 	}
-	var took time.Duration
 	timer := time.NewTimer(w.Timeout)
 	defer timer.Stop()
 	for {
 		select {
 		case <-answered:
-			took = time.Since(start)
+			r.Took = time.Since(r.Time)
 			served()
 			timer.Reset(w.Timeout)
 			continue
@@ -154,14 +167,15 @@ func (w *watch) probe(parent context.Context) (began time.Time, err error) {
 				continue
 			}
 			cancel(w.late(waiting.Load()))
-			err = <-result
-		case err = <-result:
+			r.Err = <-result
+		case r.Err = <-result:
 		}
 		served()
-		if err == nil {
-			w.Metrics.answered(cmp.Or(took, time.Since(start)))
+		r.Took = cmp.Or(r.Took, time.Since(r.Time))
+		if r.Err == nil {
+			w.Metrics.answered(r.Took)
 		}
-		return began, err
+		return began, r
 	}
 }
 
@@ -174,29 +188,29 @@ func (w *watch) late(waiting bool) error {
 }
 
 // judge counts a probe's result and tells of a verdict that turned.
-func (w *watch) judge(err error) {
-	reason, local := "", false
-	if err != nil {
-		reason = Failed
-		if e, ok := errors.AsType[*Error](err); ok {
-			reason, local = e.Reason, e.Local
+func (w *watch) judge(r *Result) {
+	local := false
+	if r.Err != nil {
+		r.Reason = Failed
+		if e, ok := errors.AsType[*Error](r.Err); ok {
+			r.Reason, local = e.Reason, e.Local
 		}
-		w.Metrics.failed(reason)
-		w.Log.Debug("probe failed", "reason", reason, "error", err)
+		w.Metrics.failed(r.Reason)
+		w.Log.Debug("probe failed", "reason", r.Reason, "error", r.Err)
 	}
-	if reason == Silent || reason == Timeout {
+	if r.Reason == Silent || r.Reason == Timeout {
 		// Lateness may be this machine's own, as at its boot, and then it is
 		// every backend's at once: it takes Fall of it, at the start too.
 		w.verdict.fresh = false
 	}
-	if local || !w.verdict.add(err == nil) {
+	if local || !w.verdict.add(r.Err == nil) {
 		return
 	}
 	w.Target.SetUp(w.verdict.up)
 	if w.verdict.up {
 		w.Log.Info("backend changed state", "state", "up")
 	} else {
-		w.Log.Warn("backend changed state", "state", "down", "reason", reason, "error", err)
+		w.Log.Warn("backend changed state", "state", "down", "reason", r.Reason, "error", r.Err)
 	}
 }
 

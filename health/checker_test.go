@@ -446,3 +446,35 @@ func TestCheckerLogsStateChanges(t *testing.T) {
 		}
 	})
 }
+
+func TestResultsAreTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow := func(_ context.Context, report func(Stage)) error {
+			report(Waiting)
+			time.Sleep(300 * time.Millisecond)
+			report(Answered)
+			time.Sleep(100 * time.Millisecond) // for a polite end
+			return nil
+		}
+		var got []Result
+		s := &script{steps: []Probe{refused, slow, func(context.Context, func(Stage)) error { return errors.New("odd") }}}
+		c := &Checker{Probe: s.probe, Target: new(fakeTarget), Told: func(r Result) { got = append(got, r) }}
+		ctx, cancel := context.WithCancel(t.Context())
+		go c.Run(ctx)
+		for s.count() < 4 {
+			time.Sleep(100 * time.Millisecond)
+		}
+		cancel()
+		synctest.Wait()
+		want := []Result{
+			{s.starts[0], 0, Refused, &Error{Reason: Refused, Err: syscall.ECONNREFUSED}},
+			{s.starts[1], 300 * time.Millisecond, "", nil},
+			{s.starts[2], 0, Failed, errors.New("odd")},
+		}
+		for i, w := range want {
+			if g := got[i]; !g.Time.Equal(w.Time) || g.Took != w.Took || g.Reason != w.Reason || (g.Err == nil) != (w.Err == nil) || w.Err != nil && g.Err.Error() != w.Err.Error() {
+				t.Errorf("probe %d: %+v; want %+v", i, g, w)
+			}
+		}
+	})
+}

@@ -67,7 +67,7 @@ func connectResult(err error) result {
 		}
 	}
 	switch {
-	case errors.Is(err, errDeclaredDown):
+	case errors.Is(err, ErrDown), errors.Is(err, ErrDrained):
 		return attemptLost
 	case errors.Is(err, errConnectLate):
 		return attemptTimeout

@@ -90,8 +90,8 @@ func (c *collector) collectStates(ch chan<- prometheus.Metric) {
 	// A backend that a reload has removed is seen until its last session has
 	// ended. One of the same name may have taken its place meanwhile.
 	sessions := make(map[[2]string]int)
-	for _, r := range c.server.draining() {
-		sessions[[2]string{r.pool, r.backend.Name()}] += r.backend.Sessions()
+	for _, r := range c.server.Retired() {
+		sessions[[2]string{r.Pool, r.Backend.Name()}] += r.Backend.Sessions()
 	}
 	for _, p := range c.server.Table().Pools {
 		gauge(c.queue, float64(p.backends.Waiting()), p.name)

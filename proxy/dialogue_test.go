@@ -30,7 +30,8 @@ import (
 //	has LINE             has got that line by now; "has nothing" likewise
 //	expects nothing      and no end, for half a second
 //	expects|has no connection  nor has been connected to (backend)
-//	expects header       waits for the whole header, after "listens" and its own end for the next one's; "has header" has it by now; "expects FIELD: VALUE" looks into it (backend)
+//	expects header       waits for the whole header; "has header" has it by now (backend). After
+//	                     "listens" and its own end it is the next one's. "expects FIELD: VALUE" looks into it
 //	expects close|reset  waits for the other side's end
 //	closes, resets, half-closes, refuses, is silent (doesn't answer connects)
 //	is slow              answers connects when it "answers" or "fails ERROR"
@@ -38,14 +39,15 @@ import (
 //	is up|down|ejected   has that state (backend)
 //	comes up, goes down  to the health checks
 //	half TEXT            sends TEXT without a line end
+//	reply and half a HANGUP  sends these together
 //	bytes N              sends a line of N bytes; half-bytes N, so many without a line end
 //	anything else        is sent as a line
 //
 // "pool KEY VALUE …" and "fallback COMMAND" set options first, "wait D" lets time
-// pass, "down NAME" declares a backend lost, "waiting N" checks how many wait,
-// "kill" has an operator end the first session, "stop" and "abort" end agiproxy,
-// and "outcome …" is the first asterisk's. What others give back to a session
-// reaches it at once and, in a second run, later.
+// pass, "down NAME" declares a backend lost, "kill" has an operator end the first
+// session, "waiting N" checks how many wait, "stop" and "abort" end agiproxy, and
+// "outcome …" is the first asterisk's. What others give back to a session reaches
+// it at once and, in a second run, later.
 func TestDialogues(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.dialogue")
 	if err != nil || len(files) == 0 {
@@ -188,18 +190,13 @@ func (p *player) step(who, what string) {
 		p.pass(d)
 	case "down":
 		for _, w := range p.workers() {
-			w.Lose(w.server.Table().Pools[0].Backends().Backends()[slices.Index(p.order, what)])
+			w.Lose(w.server.Table().Pools[0].Backends().Backends()[slices.Index(p.order, what)], ErrDown)
 		}
 	case "kill":
-		defer p.atOnce()()
-		var err error
 		for _, w := range p.workers() {
-			if err = w.server.Kill(1); err == nil {
-				break
+			if s := w.sessions.first; s != nil {
+				s.kill() // as Server.Kill has it done
 			}
-		}
-		if err != nil {
-			p.fatalf("Kill() = %v", err)
 		}
 	case "stop":
 		for _, w := range p.workers() {
@@ -609,6 +606,8 @@ func (x *part) send(verb, rest, what string) {
 		x.conn.Pause()
 	case what == "vanishes":
 		x.conn.Cut()
+	case what == "reply and half a HANGUP":
+		x.conn.Write([]byte("200 result=0\nHANG"))
 	case verb == "half":
 		x.conn.Write([]byte(rest))
 	case verb == "bytes":

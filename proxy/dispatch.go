@@ -84,14 +84,11 @@ func (s *Session) connect() {
 	s.armConnect()
 }
 
-// armConnect sets the timer for what comes first while connections are made.
+// armConnect sets the timer for what comes first while connections are made. A
+// hedge began later than the attempt, so its time isn't over before the attempt's.
 func (s *Session) armConnect() {
 	d := s.dispatching
-	at := earlier(d.connectBy, d.hedgeAt)
-	if d.hedge != nil {
-		at = earlier(at, d.hedge.connectBy)
-	}
-	s.front.SetTimer(at)
+	s.front.SetTimer(earlier(d.connectBy, d.hedgeAt))
 }
 
 // earlier returns the earlier of two times, 0 being never.
@@ -266,7 +263,10 @@ func (s *Session) resetUnanswered(err error) {
 // it receives until its program closes, and what comes later, or was not read by
 // then, it answers by a reset. So with nothing unacknowledged and no reset it was
 // read: this is the script's end. With something unacknowledged the reset, or the
-// acknowledgement, is on its way.
+// acknowledgement, is on its way. (A server that ends its side before it closes has
+// its reset come microseconds behind the end. Before the first command there is
+// proofStep for that; in mid-call it is seen only if it is there already, since to
+// wait for it would cost every call, and scripts read their replies.)
 func (s *Session) prove() {
 	s.unproved = true
 	switch n, err := s.back.Unacked(); {

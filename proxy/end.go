@@ -15,8 +15,13 @@ var (
 	errNotAllowed      = errors.New("source is not allowed")
 	errTooManySessions = errors.New("listener has as many sessions as it may")
 	errShutdown        = errors.New("agiproxy shuts down")
-	errDeclaredDown    = errors.New("backend was declared down")
 	errKilled          = errors.New("ended by an operator")
+)
+
+// Why sessions lose a backend that has not failed them.
+var (
+	ErrDown    = errors.New("backend was declared down")
+	ErrDrained = errors.New("backend is drained, and the time for that is over")
 )
 
 // An Outcome is how a session ended.

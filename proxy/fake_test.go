@@ -15,8 +15,10 @@ type fakeConn struct {
 	written  int    // bytes
 	last     []byte // of the last write, as much as fits
 	timer    time.Duration
+	unacked  int
 	writeEnd bool
 	closed   bool
+	lost     error // what Unacked tells
 }
 
 func (c *fakeConn) Write(p []byte) {
@@ -28,7 +30,7 @@ func (c *fakeConn) CloseWrite()                { c.writeEnd = true }
 func (c *fakeConn) Pause()                     {}
 func (c *fakeConn) Resume()                    {}
 func (c *fakeConn) QuickAck()                  {}
-func (c *fakeConn) Unacked() (int, error)      { return 0, nil }
+func (c *fakeConn) Unacked() (int, error)      { return c.unacked, c.lost }
 func (c *fakeConn) SetTimer(at time.Duration)  { c.timer = at }
 func (c *fakeConn) RemoteAddr() netip.AddrPort { return c.remote }
 func (c *fakeConn) Close()                     { c.closed = true }

@@ -49,15 +49,11 @@ func (h *hedge) TimedOut()         {}
 // connectLate is told that the attempt's connection is not there in time, or
 // that it is time to try another backend beside it.
 func (s *Session) connectLate() {
-	d := s.dispatching
-	switch {
-	case s.past(d.connectBy):
+	if s.past(s.dispatching.connectBy) {
 		s.connectFailed(errConnectLate)
-	case d.hedge != nil && s.past(d.hedge.connectBy):
-		s.hedgeFailed(attemptTimeout)
-	default:
-		s.tryHedge()
+		return
 	}
+	s.tryHedge()
 }
 
 // tryHedge begins a second connection, if there is a backend for it.

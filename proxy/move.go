@@ -56,7 +56,7 @@ type MovedDispatch struct {
 	Early  []byte
 	Tried  []MovedBackend
 	Key    uint64
-	Left   time.Duration // until the dispatch has taken too long; 0 means no limit
+	Left   time.Duration // until the dispatch has taken too long, less than 0 where it has but for the time that it waits; 0 means no limit
 
 	Queued    time.Duration // since it began to wait; 0: it doesn't
 	QueueLeft time.Duration // of the time that it may wait; 0: it has not waited
@@ -215,7 +215,7 @@ func (s *Session) moveDispatch(d *dispatching, now time.Duration) *MovedDispatch
 		if at == 0 {
 			return 0
 		}
-		return max(at-now, 1)
+		return cmp.Or(at-now, 1)
 	}
 	m := &MovedDispatch{Header: d.header.Bytes(), Early: d.early, Key: d.key, Left: left(d.until), QueueLeft: left(d.queuedUntil)}
 	if s.state == queued {
@@ -304,7 +304,7 @@ func (s *Session) restoreDispatch(m *MovedDispatch) error {
 		if left == 0 {
 			return 0
 		}
-		return max(now+left, 1)
+		return cmp.Or(now+left, 1)
 	}
 	d := s.worker.dispatching(len(m.Header))
 	if _, err := d.header.Feed(m.Header); err != nil || !d.header.Done() {
@@ -353,12 +353,12 @@ func (s *Server) backendFor(p *Pool, x MovedBackend) *balancer.Backend {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range s.retired {
-		if r.pool == p.name && described(r.backend) == x {
-			return r.backend
+		if r.Pool == p.name && described(r.Backend) == x {
+			return r.Backend
 		}
 	}
 	b := balancer.NewBackend(x.Name, x.Address)
 	balancer.NewPool(balancer.RoundRobin{}, balancer.Options{}, []*balancer.Backend{b}) // which owns it
-	s.retired = append(s.retired, retired{p.name, b})
+	s.retired = append(s.retired, Retired{p.name, b, time.Now()})
 	return b
 }

@@ -366,7 +366,7 @@ func TestThawIsAsIfNothingHadBeen(t *testing.T) {
 		t.Fatalf("%d sessions are frozen; want 1", len(got))
 	}
 	s.worker.Stop() // knows nothing of it
-	s.worker.Lose(s.server.Table().Pools[0].Backends().Backends()[0])
+	s.worker.Lose(s.server.Table().Pools[0].Backends().Backends()[0], ErrDown)
 	s.worker.Thaw()
 	s.exchange(noop, okReply)
 	s.finish()
@@ -396,15 +396,15 @@ func TestMovedToAnotherConfiguration(t *testing.T) {
 	s.handler, s.host.back.handler = toF, toB
 	s.worker.Release()
 	w.Thaw()
-	if got := next.draining(); len(got) != 1 || got[0].pool != "ivr" || got[0].backend.Sessions() != 1 {
+	if got := next.Retired(); len(got) != 1 || got[0].Pool != "ivr" || got[0].Backend.Sessions() != 1 {
 		t.Errorf("draining %+v; want the backend that isn't there any more", got)
 	}
 	s.exchange(noop, okReply)
 	s.host.back.handler.Closed(fmt.Errorf("x")) // so that the balancer is told
 	s.handler.Received([]byte("200 result=1\n"))
 	s.handler.Closed(nil)
-	if record.Outcome != Lost || record.Pool != "ivr" || record.Backend != "ivr1" || next.Sessions() != 0 || len(next.draining()) != 0 {
-		t.Errorf("record %+v, %d sessions, draining %v", record, next.Sessions(), next.draining())
+	if record.Outcome != Lost || record.Pool != "ivr" || record.Backend != "ivr1" || next.Sessions() != 0 || len(next.Retired()) != 0 {
+		t.Errorf("record %+v, %d sessions, draining %v", record, next.Sessions(), next.Retired())
 	}
 }
 

@@ -31,7 +31,9 @@ type Conn interface {
 	// QuickAck has what was received acknowledged now rather than soon.
 	QuickAck()
 	// Unacked returns how many written bytes the peer has not acknowledged.
-	// After the peer's orderly end, 0 says that it had received everything.
+	// After the peer's orderly end, 0 says that it had received everything. The
+	// error is that of a connection that is lost, as by a reset which Closed has
+	// still to tell.
 	Unacked() (int, error)
 	// SetTimer has TimedOut called at that time of the host, once; 0 stops it.
 	SetTimer(at time.Duration)

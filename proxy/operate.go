@@ -194,8 +194,8 @@ func (s *Session) info() Info {
 	if s.turnSince != 0 {
 		i.TurnFor = now - s.turnSince
 	}
-	if s.state == reading {
-		i.Turn = agi.AsterisksTurn // it owes its header
+	if s.state == reading || s.state == settling {
+		i.Turn = agi.AsterisksTurn // it owes its header, or what a lost backend's commands come to
 	}
 	return i
 }

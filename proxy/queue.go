@@ -14,7 +14,7 @@ const musicOff = "SET MUSIC OFF"
 // a backend that the session has not tried.
 func (s *Session) enqueue(err error) {
 	d := s.dispatching
-	if s.pool.opts.QueueTimeout == 0 || len(d.tried) >= len(s.pool.backends.Backends()) {
+	if s.pool.opts.QueueTimeout == 0 {
 		s.noBackend(err)
 		return
 	}
@@ -47,7 +47,11 @@ func (s *Session) standInLine() bool {
 	d.waiter = w
 	if err := s.pool.backends.Wait(w); err != nil {
 		d.waiter = nil
-		s.unserved("QUEUEFULL", err)
+		if errors.Is(err, balancer.ErrQueueFull) {
+			s.unserved("QUEUEFULL", err)
+		} else {
+			s.noBackend(err)
+		}
 		return false
 	}
 	return true
@@ -57,7 +61,7 @@ func (s *Session) standInLine() bool {
 // meanwhile.
 func (s *Session) takeSlot(w *balancer.Waiter, l balancer.Loan) {
 	d := s.dispatching
-	if s.state != queued || d == nil || d.waiter != w {
+	if d == nil || d.waiter != w {
 		l.Done()
 		return
 	}

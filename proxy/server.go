@@ -27,15 +27,16 @@ type Server struct {
 	accepted atomic.Uint32 // the last session's id
 
 	mu      sync.Mutex
-	retired []retired
+	retired []Retired
 	workers []*Worker
 }
 
-// retired is a backend that no table has any more, while sessions are under way
+// Retired is a backend that no table has any more, while sessions are under way
 // on it.
-type retired struct {
-	pool    string
-	backend *balancer.Backend
+type Retired struct {
+	Pool    string
+	Backend *balancer.Backend
+	Since   time.Time
 }
 
 // NewServer returns a server that knows no pool yet.
@@ -59,15 +60,15 @@ func (s *Server) Swap(t *Table) *Table {
 	for _, p := range before.Pools {
 		for _, b := range p.backends.Backends() {
 			if !t.has(b) {
-				s.retired = append(s.retired, retired{p.name, b})
+				s.retired = append(s.retired, Retired{p.name, b, time.Now()})
 			}
 		}
 	}
 	return before
 }
 
-// draining returns the backends without a table that still have sessions.
-func (s *Server) draining() []retired {
+// Retired returns the backends without a table that still have sessions.
+func (s *Server) Retired() []Retired {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.forgetEmpty()
@@ -76,8 +77,8 @@ func (s *Server) draining() []retired {
 
 // forgetEmpty drops what is retired no more; s.mu is held.
 func (s *Server) forgetEmpty() {
-	s.retired = slices.DeleteFunc(s.retired, func(r retired) bool {
-		return r.backend.Sessions() == 0 || s.table.Load().has(r.backend)
+	s.retired = slices.DeleteFunc(s.retired, func(r Retired) bool {
+		return r.Backend.Sessions() == 0 || s.table.Load().has(r.Backend)
 	})
 }
 
@@ -164,12 +165,12 @@ func (w *Worker) Accept(l *Listener, front Conn) Handler {
 	return (*frontSide)(s)
 }
 
-// Lose declares the sessions on b lost.
-func (w *Worker) Lose(b *balancer.Backend) {
+// Lose declares the sessions on b lost: why is [ErrDown] or [ErrDrained].
+func (w *Worker) Lose(b *balancer.Backend, why error) {
 	for s := range w.sessions.all() {
 		switch d := s.dispatching; {
 		case s.loan.Backend() == b:
-			s.lose(errDeclaredDown)
+			s.lose(why)
 		case d != nil && d.hedge != nil && d.hedge.loan.Backend() == b:
 			s.hedgeFailed(attemptLost)
 		}

@@ -119,7 +119,9 @@ func (s *Session) resume() {
 // fgets). That may have become of the backend's commands, if it sent several, and
 // of the question behind them. So when Asterisk falls silent after a reply, it is
 // asked once more: it then takes everything up to what it finds unread. As the
-// second question may have been unneeded, every question's answer is awaited.
+// second question may have been unneeded, every question's answer is awaited; and
+// as Asterisk may have read it along with the first, which it had not come to yet,
+// it is asked again when it falls silent after an answer too.
 func (s *Session) settle(then func(*Session)) {
 	s.state = settling
 	s.speech.then = then
@@ -144,14 +146,23 @@ func (s *Session) ask() {
 // tell that no more of them come.
 func (s *Session) hearSettling(p []byte) {
 	commands, questions := s.dialogue.InFlight(), s.speech.asked
-	s.dialogue.Replies(p) // which knows a HANGUP from one in a value
+	for line := range bytes.Lines(p) {
+		// The dialogue knows a HANGUP from one in a value, and how a reply began
+		// before the backend was lost.
+		if s.dialogue.Replies(line) > 0 && s.dialogue.Refused() {
+			s.speech.refused = true
+		}
+	}
 	s.speech.lines.Feed(p, func(line []byte) bool {
 		if s.speech.asked > 0 && bytes.Contains(line, []byte(s.speech.marker)) {
 			s.speech.asked--
 		}
-		s.speech.refused = s.speech.refused || bytes.HasPrefix(line, []byte("200 result=-1"))
 		return true
 	})
+	moved, answered := s.dialogue.InFlight() < commands, s.speech.asked < questions
+	if answered {
+		s.dialogue.Settled() // whatever became of the commands, they are over
+	}
 	switch {
 	case s.dialogue.HungUp():
 		s.undispatch()
@@ -160,12 +171,10 @@ func (s *Session) hearSettling(p []byte) {
 	case s.speech.leaving: // no HANGUP yet
 	case s.speech.asked == 0:
 		s.settled()
-	case s.dialogue.InFlight() < commands:
+	case answered || moved:
 		s.speech.moved = true
 		s.front.QuickAck() // what comes next must not wait for that
 		s.front.SetTimer(s.after(silence))
-	case s.speech.asked < questions:
-		s.front.SetTimer(s.after(settleTimeout))
 	}
 }
 
@@ -173,7 +182,6 @@ func (s *Session) hearSettling(p []byte) {
 // may mean that the caller has left, and then his HANGUP is on its way: no other
 // backend is to be bothered with him.
 func (s *Session) settled() {
-	s.dialogue.Settled()
 	if s.outcome == undecided && s.speech.refused {
 		s.awaitHangup()
 		return

@@ -58,6 +58,8 @@ type simulation struct {
 	worker   *Worker
 	listener *Listener
 	pool     *balancer.Pool
+	policy   balancer.Policy
+	lends    balancer.Options
 	replay   Replay
 	opts     PoolOptions
 	percent  int // of the backends may be ejected
@@ -65,11 +67,11 @@ type simulation struct {
 	ejected  int // times
 	resumed  int // scripts that went on with a call
 	waited   int // sessions that were given a slot
+	reloads  int // that come, with calls of the version before under way
 	calls    map[string]*simCall
 	records  map[string]int
 	before   []*Worker // processes that have handed over
-	balance  func() *balancer.Pool
-	moved    int // sessions
+	moved    int       // sessions
 	outcomes map[Outcome]int
 }
 
@@ -115,11 +117,16 @@ func newSimulation(t *testing.T, seed uint64) *simulation {
 	if rng.IntN(3) > 0 {
 		sm.percent = 1 + rng.IntN(100)
 		o.Ejection = balancer.Ejection{Failures: 1 + rng.IntN(4), Time: time.Second, MaxTime: 5 * time.Second, MaxPercent: sm.percent}
-		o.Ejected = func(*balancer.Backend, time.Duration) { sm.checkEjections() }
+		o.Ejected = func(b *balancer.Backend, _ time.Duration) {
+			if slices.Contains(sm.pool.Backends(), b) { // else it is of a process that has handed over
+				sm.checkEjections()
+			}
+		}
 	}
-	policy, most := policies[rng.IntN(len(policies))], []int{30, 200}[rng.IntN(2)]
-	sm.balance = func() *balancer.Pool { return balancer.NewPool(policy, o, sm.backends()) }
+	var most int
+	sm.policy, sm.lends, most = policies[rng.IntN(len(policies))], o, []int{30, 200}[rng.IntN(2)]
 	sm.serve(most)
+	sm.reloads = rng.IntN(4)
 	if rng.IntN(4) == 0 {
 		sm.handOverLater(most)
 	}
@@ -134,7 +141,7 @@ func newSimulation(t *testing.T, seed uint64) *simulation {
 
 // serve makes an agiproxy, as a process that has just been started.
 func (sm *simulation) serve(most int) {
-	sm.pool = sm.balance()
+	sm.pool = balancer.NewPool(sm.policy, sm.lends, sm.backends())
 	sm.server = NewServer(Options{Ended: sm.ended})
 	route, err := NewRoute("ivr", Match{"script", "call*"})
 	if err != nil {
@@ -243,6 +250,9 @@ func (sm *simulation) run(n int) {
 	for i := range n {
 		sm.net.After(time.Duration(sm.net.Rand().Int64N(int64(n)*int64(20*time.Millisecond))), func() { sm.call(i) })
 	}
+	for range sm.reloads {
+		sm.net.After(time.Duration(sm.net.Rand().Int64N(int64(n)*int64(20*time.Millisecond))), sm.reload)
+	}
 	if !sm.net.Run(24 * time.Hour) {
 		sm.failf("something goes on for ever; %d ends open, %d sessions", sm.net.Open(), sm.server.Sessions())
 	}
@@ -291,6 +301,14 @@ func (sm *simulation) run(n int) {
 	}
 }
 
+// reload has a new version of the pool take over.
+func (sm *simulation) reload() {
+	before := sm.pool
+	sm.pool = balancer.NewPool(sm.policy, sm.lends, before.Backends())
+	sm.pool.Inherit(before)
+	sm.server.Swap(&Table{Pools: []*Pool{NewPool("ivr", sm.opts, sm.pool)}, Routes: sm.server.Table().Routes})
+}
+
 // wholeLines is the connection to Asterisk, and watches that nothing but whole
 // lines goes there.
 type wholeLines struct {
@@ -314,7 +332,7 @@ func (w *wholeLines) Write(p []byte) {
 // processors; a seed that fails does so again.
 func TestSimulation(t *testing.T) {
 	const sessions = 200
-	runs := uint64(500)
+	runs := uint64(250)
 	if n, err := strconv.ParseUint(os.Getenv("AGIPROXY_SIMULATIONS"), 10, 64); err == nil {
 		runs = n // 5000 are a million sessions
 	}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -23,11 +24,13 @@ type simCall struct {
 	tags   int
 	record *Record
 
-	busy      bool   // a command runs
-	running   string // which
-	waiting   []string
-	fellBack  int  // commands of the fallback so far
-	music     bool // on hold
+	busy      bool     // a command runs
+	running   string   // which
+	waiting   []string // lines that Asterisk has read and not come to
+	unread    []string // those that its kernel has
+	late      bool     // it has something else to do before it looks for more
+	fellBack  int      // commands of the fallback so far
+	music     bool     // on hold
 	leftAt    time.Duration
 	leaving   bool
 	failure   bool
@@ -142,7 +145,7 @@ func (c *simCall) take(line string) {
 		return
 	}
 	c.checkLine(line)
-	c.waiting = append(c.waiting, line)
+	c.unread = append(c.unread, line)
 	if c.busy {
 		c.interrupt()
 	}
@@ -163,7 +166,7 @@ func (c *simCall) checkLine(line string) {
 		if c.music {
 			c.sm.failf("%q while music on hold plays", line)
 		}
-		for _, before := range append(c.waiting, c.running) {
+		for _, before := range slices.Concat(c.waiting, c.unread, []string{c.running}) {
 			if strings.Contains(before, "-1795373249.") && scriptOf(before) != scriptOf(line) {
 				c.sm.failf("%q while %q of another backend is not answered", line, before)
 			}
@@ -189,10 +192,15 @@ func (c *simCall) interrupt() {
 	c.busy, c.running = false, ""
 }
 
-// run does the next command, one at a time.
+// run does the next command, one at a time, as run_agi does: it waits for something
+// to read, and then takes a line that it has read already, if there is one. Those
+// that it has read with another wait until something more arrives.
 func (c *simCall) run() {
-	if c.busy || len(c.waiting) == 0 {
+	if c.busy || c.late || len(c.unread) == 0 {
 		return
+	}
+	if len(c.waiting) == 0 {
+		c.waiting, c.unread = c.unread, nil
 	}
 	line := c.waiting[0]
 	c.busy, c.running = true, line
@@ -210,6 +218,19 @@ func (c *simCall) run() {
 		if c.leaving && !c.left {
 			c.leave()
 		}
+		c.lookLater()
+	})
+}
+
+// lookLater has Asterisk go on, now or a little later.
+func (c *simCall) lookLater() {
+	var d time.Duration
+	if rng := c.sm.net.Rand(); rng.IntN(3) == 0 {
+		d = time.Duration(rng.IntN(250)) * time.Millisecond
+	}
+	c.late = true
+	c.sm.net.After(d, func() {
+		c.late = false
 		c.run()
 	})
 }
@@ -267,6 +288,9 @@ func (c *simCall) check(id string) {
 			c.sm.failf("%s had no backend; Asterisk was told failure=%v, status %q, %d commands of the fallback", id, c.failure, c.status, c.fellBack)
 		}
 	case Lost:
+		if stayed && errors.Is(r.Err, errUnsettled) {
+			c.sm.failf("%s was lost for want of an answer (%v); Asterisk answers what it finds", id, r.Err)
+		}
 		if closePolicy := c.sm.server.Table().Pools[0].opts.OnLoss == LossClose; stayed && !closePolicy && (!c.failure || c.status != "BACKENDLOST") {
 			c.sm.failf("%s was lost (%v); Asterisk was told failure=%v, status %q", id, r.Err, c.failure, c.status)
 		}

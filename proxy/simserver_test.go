@@ -188,6 +188,13 @@ func (x *simScript) next() {
 	case x.fault == "pipelined":
 		x.send("NOOP")
 		x.send("VERBOSE")
+		// Asterisk may have read both at once, and keep the second.
+		sent := x.sent
+		x.server.sm.net.After(2*time.Second, func() {
+			if x.sent == sent && len(x.owed) > 0 && !x.done {
+				x.finish()
+			}
+		})
 		return
 	}
 	commands := []string{"NOOP", "EXEC Wait", "GET VARIABLE", "BOGUS", "STREAM FILE", "WAIT FOR DIGIT"}

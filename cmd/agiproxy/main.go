@@ -83,7 +83,8 @@ dies, calls go on.`,
 		Example: `  agiproxy demo                                        see it work, with nothing installed
   agiproxy serve --backend 10.0.0.11:4573 --backend 10.0.0.12:4573
   agiproxy serve --config /etc/agiproxy/agiproxy.yaml
-  agiproxy call agi://127.0.0.1:4577/welcome           play Asterisk for one session`,
+  agiproxy call agi://127.0.0.1:4577/welcome           play Asterisk for one session
+  agiproxy status                                      how a running agiproxy is`,
 		Version:       versionText(),
 		Args:          noCommand,
 		SilenceErrors: true,
@@ -97,6 +98,7 @@ dies, calls go on.`,
 	root.SuggestionsMinimumDistance = 2
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(newDemo(), newServe(), newRoute(), newCall(), newCheck(), newVersion(), newCompletion(), newMan())
+	root.AddCommand(newStatus(), newSessions(), newDrain(), newEnable(), newDisable(), newWeight(), newKill(), newTrace(), newReload())
 	return root
 }
 

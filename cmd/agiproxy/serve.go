@@ -91,7 +91,7 @@ func (f *serveFlags) load(cmd *cobra.Command) (cfg *config.Config, err error) {
 		return nil, err
 	}
 	if cmd.Flags().Changed("admin") {
-		if cfg.Admin.Address, err = adminAddress(f.admin); err != nil {
+		if cfg.Admin.Address, err = adminAddress(f.admin, cfg.Admin.WebConfigFile); err != nil {
 			return nil, err
 		}
 	}
@@ -102,8 +102,8 @@ func (f *serveFlags) load(cmd *cobra.Command) (cfg *config.Config, err error) {
 }
 
 // adminAddress checks an address by the rules of the file's key.
-func adminAddress(address string) (string, error) {
-	text := fmt.Appendf(nil, "pools: {x: {backends: [{address: \"localhost:1\"}]}}\nadmin: {address: %q}\n", address)
+func adminAddress(address, webConfig string) (string, error) {
+	text := fmt.Appendf(nil, "pools: {x: {backends: [{address: \"localhost:1\"}]}}\nadmin: {address: %q, web_config_file: %q}\n", address, webConfig)
 	cfg, err := config.Parse("", text)
 	if err != nil {
 		return "", fmt.Errorf("--admin %w", err)
@@ -128,7 +128,7 @@ func serve(cmd *cobra.Command, f serveFlags) error {
 	log := newLogger(sink, cfg.Log, systemd.IsJournal(cmd.ErrOrStderr()))
 	b := buildInfo()
 	o := app.Options{
-		Config: cfg, Log: log, LogDropped: sink.Dropped,
+		Config: cfg, File: f.config, Log: log, LogDropped: sink.Dropped,
 		Notify: systemd.NewNotifier(), Sockets: systemd.Sockets(), Predecessor: before,
 		Version: b.version, Commit: b.commit, Date: b.date,
 	}

@@ -22,6 +22,25 @@ type served struct {
 	app     *app.App
 	signals chan os.Signal
 	ended   chan error
+	log     *journal
+}
+
+// A journal is a log that can be read while it is written.
+type journal struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(p)
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.String()
 }
 
 func start(t *testing.T, file string) *served {
@@ -31,11 +50,12 @@ func start(t *testing.T, file string) *served {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := app.New(app.Options{Config: cfg, Reload: load})
+	log := new(journal)
+	a, err := app.New(app.Options{Config: cfg, Reload: load, Log: hclog.New(&hclog.LoggerOptions{Output: log})})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &served{a, make(chan os.Signal, 2), make(chan error, 1)}
+	s := &served{a, make(chan os.Signal, 2), make(chan error, 1), log}
 	go func() { s.ended <- obeySignals(a, nil, s.signals, hclog.NewNullLogger()) }()
 	return s
 }

@@ -238,7 +238,7 @@ func TestJournalGetsTheLastError(t *testing.T) {
 		t.Errorf("the journal got %q; want one error", all)
 	}
 	if err := m.cmd.Wait(); m.cmd.ProcessState.ExitCode() != exitUsage {
-		t.Errorf("ended with %v; want exit code %d, after which the unit isn't restarted", err, exitUsage)
+		t.Errorf("ended with %v; want exit code %d", err, exitUsage)
 	}
 }
 

@@ -31,6 +31,7 @@ import (
 // Options of an App.
 type Options struct {
 	Config *config.Config
+	File   string // that Config was read from; "" if there is none
 	// Reload reads the configuration anew; nil if there is no file to read.
 	Reload func() (*config.Config, error)
 	Log    hclog.Logger // nil: nothing is logged
@@ -62,14 +63,17 @@ type App struct {
 	probes   *health.Metrics
 	server   *proxy.Server
 	tally    tally
+	endings  endings
+	latest   window
 	workers  []*worker
 	admin    *admin.Server // nil: no admin port
 	shedder  shedder
 
-	draining  atomic.Bool
-	refused   atomic.Bool // the last reload failed
-	closeOnce sync.Once
-	closed    chan struct{}
+	started    time.Time
+	lastReload atomic.Pointer[admin.Reload]
+	draining   atomic.Bool
+	closeOnce  sync.Once
+	closed     chan struct{}
 
 	reloading sync.Mutex    // one reload at a time; taken before mu
 	upgrading sync.Mutex    // one upgrade at a time; taken before reloading
@@ -104,11 +108,13 @@ func New(o Options) (*App, error) {
 	if o.Log == nil {
 		o.Log = hclog.NewNullLogger()
 	}
-	a := &App{opts: o, log: o.Log, registry: prometheus.NewRegistry(), closed: make(chan struct{}), handed: make(chan struct{})}
+	a := &App{
+		opts: o, log: o.Log, registry: prometheus.NewRegistry(), started: time.Now(), closed: make(chan struct{}), handed: make(chan struct{}),
+	}
 	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	a.metrics = newMetrics(a.registry, o)
 	a.probes = health.NewMetrics(a.registry)
-	a.server = proxy.NewServer(proxy.Options{Log: o.Log.Named("proxy"), Ended: a.tally.count})
+	a.server = proxy.NewServer(proxy.Options{Log: o.Log.Named("proxy"), Ended: a.ended})
 	a.registry.MustRegister(a.server.Collector())
 	if err := a.start(); err != nil {
 		a.opts.Predecessor.Refuse(err)
@@ -154,7 +160,8 @@ func (a *App) start() error {
 			return fmt.Errorf("admin: %w", err)
 		}
 		a.admin, err = admin.Listen(context.Background(), cfg.Admin.Address, admin.Options{
-			Registry: a.registry, Socket: socket, Ready: a.ready, Profiling: a.profiling, Log: a.log.Named("admin"),
+			Registry: a.registry, Socket: socket, Control: control{a}, Ready: a.ready, Profiling: a.profiling,
+			WebConfig: cfg.Admin.WebConfigFile, Log: a.log.Named("admin"),
 		})
 		if err != nil {
 			return fmt.Errorf("admin: %w", err)
@@ -162,7 +169,7 @@ func (a *App) start() error {
 	}
 	a.version = v
 	a.server.Swap(a.table(v, a.server.Table()))
-	a.metrics.reloaded(nil)
+	a.reloaded(nil)
 	return nil
 }
 
@@ -177,6 +184,12 @@ func (a *App) abort(loops *sync.WaitGroup) {
 		a.admin.Close()
 	}
 	a.disown()
+}
+
+// ended is told of each session that has ended, on its loop.
+func (a *App) ended(r proxy.Record) {
+	a.tally.count(r)
+	a.endings.add(r)
 }
 
 // abandon closes what a New that failed has opened.
@@ -248,6 +261,8 @@ func (a *App) Run(ctx context.Context) error {
 		others.Go(a.admin.Serve)
 		a.log.Info("admin port is open", "address", a.admin.Addr())
 	}
+	keeping := start(func(ctx context.Context) { a.latest.keep(ctx, a.server.Totals) })
+	a.log.Info("event loops run", "loops", len(a.workers), "engine", a.workers[0].loop.Engine())
 	a.serve()
 	a.opts.Notify.Ready()
 	reports := start(a.report)
@@ -264,6 +279,7 @@ func (a *App) Run(ctx context.Context) error {
 	}
 	end(reports) // to the end, so that a drain can be watched and is not taken for a hang
 	a.disown()
+	end(keeping)
 	for _, w := range a.workers {
 		w.loop.Stop()
 	}

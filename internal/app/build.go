@@ -36,8 +36,10 @@ type backend struct {
 	conf   config.Backend
 	health config.Health
 	name   *resolve.Name
+	life   *life
 	kept   bool // from the version before
 	known  bool // another process has found its verdict out
+	edited bool // kept, but its own entry says something else
 
 	naming, probing task // once the version serves
 }
@@ -76,12 +78,13 @@ func (a *App) backend(pc config.Pool, bc config.Backend, before *version) *backe
 	if before != nil {
 		for _, old := range before.backends {
 			if old.pool == pc.Name && old.conf.Name == bc.Name && old.conf.Address == bc.Address {
-				b.Backend, b.name, b.kept = old.Backend, old.name, true
+				b.Backend, b.name, b.life, b.kept, b.edited = old.Backend, old.name, old.life, true, old.conf != bc
 				return b
 			}
 		}
 	}
 	b.Backend = balancer.NewBackend(bc.Name, bc.Address)
+	b.life = new(life)
 	b.name = &resolve.Name{
 		Address: bc.Address, Set: b.SetAddr, Lookup: a.opts.Lookup,
 		Log: a.log.Named("resolve").With("pool", pc.Name, "backend", bc.Name),
@@ -111,7 +114,10 @@ func (v *version) resolve(log hclog.Logger) {
 // slot do so in the pool's new version from then on.
 func (a *App) table(v *version, before *proxy.Table) *proxy.Table {
 	for _, b := range v.backends {
-		b.Configure(b.conf.Weight, b.conf.MaxSessions, b.conf.Backup)
+		if b.edited {
+			a.forgetOperator(b)
+		}
+		b.Configure(b.weight(), b.conf.MaxSessions, b.conf.Backup)
 	}
 	t := &proxy.Table{Routes: v.routes}
 	for _, p := range v.pools {

@@ -76,8 +76,13 @@ func TestOutOfDescriptors(t *testing.T) {
 	for _, c := range idle {
 		c.Close()
 	}
+	more := 0 // calls that came before the last descriptor was free
 	eventually(t, "a call after the shortage", func() bool {
-		return place(t, child.address, "menu").result().Served()
+		served := place(t, child.address, "menu").result().Served()
+		if !served {
+			more++
+		}
+		return served
 	})
 	s.release()
 	held.wantServed("ivr1")
@@ -90,7 +95,7 @@ func TestOutOfDescriptors(t *testing.T) {
 	if err := child.cmd.Wait(); err != nil {
 		t.Errorf("the process ended with %v:\n%s", err, text)
 	}
-	if want := fmt.Sprintf("shed %d\n", shed); !strings.Contains(string(text), want) {
+	if want := fmt.Sprintf("shed %d\n", shed+more); !strings.Contains(string(text), want) {
 		t.Errorf("the process counted %q; want %q", text, want)
 	}
 	if strings.Contains(string(text), "\n0 warnings") || strings.Contains(string(text), fmt.Sprintf("\n%d warnings", shed)) {

@@ -45,6 +45,10 @@ type estate struct {
 type backendStanding struct {
 	Pool, Name, Address string
 	Standing            balancer.Standing
+
+	Drained  bool      // by an operator
+	Share    int       // the weight that an operator has set; 0: none
+	Deadline time.Time // of the drain; zero: there is none
 }
 
 // talliedSessions is what a tally has counted.

@@ -4,12 +4,16 @@ import (
 	"errors"
 	"fmt"
 
+	"agiproxy/admin"
 	"agiproxy/agi"
 	"agiproxy/config"
 )
 
 // Check returns what New would say of a configuration before it opens anything.
 func Check(cfg *config.Config) error {
+	if err := admin.CheckWebConfig(cfg.Admin.WebConfigFile); err != nil {
+		return fmt.Errorf("admin: web_config_file %s: %w", cfg.Admin.WebConfigFile, err)
+	}
 	_, err := routes(cfg)
 	return err
 }

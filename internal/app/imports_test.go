@@ -11,9 +11,10 @@ import (
 // imports is who imports whom: a package that is not on a line's right is not
 // imported. ARCHITECTURE.md repeats it.
 const imports = `
-cmd/agiproxy  → internal/app, config, internal/agisim, internal/logsink, internal/systemd
+cmd/agiproxy  → internal/app, config, admin, admin/client, internal/agisim, internal/logsink, internal/systemd
 internal/app  → config, admin, proxy, health, balancer, agi, internal/{handover,loop,resolve,systemd}
-admin         → proxy, balancer
+admin/client  → admin
+admin         → proxy
 proxy         → agi, balancer
 health        → agi
 internal/agisim → agi

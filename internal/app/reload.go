@@ -3,7 +3,9 @@ package app
 import (
 	"errors"
 	"slices"
+	"time"
 
+	"agiproxy/admin"
 	"agiproxy/config"
 
 	"github.com/hashicorp/go-hclog"
@@ -29,8 +31,7 @@ func (a *App) Reload() error {
 	}()
 	err := a.reload()
 	if !errors.Is(err, ErrNoFile) { // which says nothing about a configuration
-		a.metrics.reloaded(err)
-		a.refused.Store(err != nil)
+		a.reloaded(err)
 	}
 	if err != nil {
 		a.log.Error("configuration not reloaded", "error", err)
@@ -38,6 +39,16 @@ func (a *App) Reload() error {
 	}
 	a.log.Info("configuration reloaded")
 	return nil
+}
+
+// reloaded takes the result of reading the configuration.
+func (a *App) reloaded(err error) {
+	a.metrics.reloaded(err)
+	r := admin.Reload{Time: time.Now(), OK: err == nil}
+	if err != nil {
+		r.Error = err.Error()
+	}
+	a.lastReload.Store(&r)
 }
 
 func (a *App) reload() error {
@@ -117,6 +128,7 @@ func (a *App) warnFixed(now *config.Config) {
 		changed bool
 	}{
 		{"admin.address", start.Admin.Address != now.Admin.Address},
+		{"admin.web_config_file", start.Admin.WebConfigFile != now.Admin.WebConfigFile},
 		{"loops", start.Loops != now.Loops},
 		{"engine", start.Engine != now.Engine},
 		{"log.format", start.Log.Format != now.Log.Format},

@@ -82,7 +82,7 @@ func (a *App) summary() string {
 		doing = "draining"
 	}
 	text := fmt.Sprintf("%s: %d sessions, %d of %d backends up", doing, a.server.Sessions(), able, all)
-	if a.refused.Load() {
+	if !a.lastReload.Load().OK {
 		text += "; the configuration file has an error and is not in force"
 	}
 	return text

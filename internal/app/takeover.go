@@ -252,14 +252,15 @@ func (w *worker) restore(x arrival) (conns []*loop.Conn, err error) {
 
 // begin goes on with the sessions, by what the process before has known.
 func (t *takeover) begin(e *estate) {
+	t.mu.Lock()
 	for _, b := range t.version.backends {
 		for _, s := range e.Backends {
 			if s.Pool == b.pool && s.Name == b.conf.Name && s.Address == b.conf.Address {
-				b.Stand(s.Standing)
-				b.known = true
+				t.stand(b, &s)
 			}
 		}
 	}
+	t.mu.Unlock()
 	t.eachLoop(func(i int, w *worker) {
 		for _, c := range t.conns[i] {
 			c.Thaw()
@@ -270,6 +271,20 @@ func (t *takeover) begin(e *estate) {
 		t.server.GiveCounts(e.Counted)
 	}
 	t.tally.give(e.Tally)
+}
+
+// stand makes b what the process before, and its operators, have made of it.
+func (t *takeover) stand(b *backend, s *backendStanding) {
+	b.Stand(s.Standing)
+	b.known = true
+	b.life.drained = s.Drained
+	if s.Share != 0 {
+		b.life.share = s.Share
+		b.Configure(s.Share, b.conf.MaxSessions, b.conf.Backup)
+	}
+	if !s.Deadline.IsZero() {
+		t.giveUpAt(b, s.Deadline)
+	}
 }
 
 // An heir hears what the process before counts of sessions that it has kept.

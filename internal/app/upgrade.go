@@ -342,7 +342,10 @@ func (u *upgrade) commit() error {
 	e := estate{Counted: u.server.TakeCounts(), Tally: u.tally.take(), Frozen: u.frozen}
 	u.mu.Lock()
 	for _, b := range u.version.backends {
-		e.Backends = append(e.Backends, backendStanding{b.pool, b.conf.Name, b.conf.Address, b.Standing()})
+		e.Backends = append(e.Backends, backendStanding{
+			Pool: b.pool, Name: b.conf.Name, Address: b.conf.Address, Standing: b.Standing(),
+			Drained: b.life.drained, Share: b.life.share, Deadline: b.life.deadline.at,
+		})
 	}
 	u.mu.Unlock()
 	u.opts.Notify.MainPID(u.next.PID())

@@ -8,6 +8,7 @@ import (
 
 	"agiproxy/balancer"
 	"agiproxy/health"
+	"agiproxy/proxy"
 )
 
 // A task is a goroutine that runs until its context is cancelled. The zero task
@@ -72,13 +73,16 @@ func (a *App) watch(v, before *version) {
 	}
 }
 
-// unwatch ends the watching of v's backends.
+// unwatch ends the watching of v's backends, and what operators have set going.
 func (v *version) unwatch() {
 	var tasks []task
 	for _, b := range v.backends {
 		tasks = append(tasks, b.naming, b.probing)
 	}
 	end(tasks...)
+	for _, b := range v.backends {
+		b.life.deadline.stop()
+	}
 }
 
 // handOver gives v's tasks to the version after it, and ends what that doesn't
@@ -135,7 +139,7 @@ func (a *App) loseDown() {
 func (a *App) loseDownLocked() {
 	for _, b := range a.version.backends {
 		if b.health.OnDown == "lose" && !b.Healthy() {
-			a.onLoops(func(w *worker) { w.sessions.Lose(b.Backend) })
+			a.onLoops(func(w *worker) { w.sessions.Lose(b.Backend, proxy.ErrDown) })
 		}
 	}
 }
@@ -159,13 +163,14 @@ func (a *App) checker(b *backend, probe health.Probe, fresh bool) *health.Checke
 	t := &target{Backend: b.Backend}
 	if b.health.OnDown == "lose" {
 		t.lose = func() {
-			a.onLoops(func(w *worker) { w.sessions.Lose(b.Backend) })
+			a.onLoops(func(w *worker) { w.sessions.Lose(b.Backend, proxy.ErrDown) })
 		}
 	}
 	h := b.health
 	return &health.Checker{
 		Probe: probe, Target: t, Interval: h.Interval, FastInterval: h.FastInterval, Timeout: h.Timeout,
 		Rise: h.Rise, Fall: h.Fall, Up: b.Healthy(), Fresh: fresh,
+		Told:    b.life.probed,
 		Metrics: a.probes.Backend(b.pool, b.conf.Name),
 		Log:     a.log.Named("health").With("pool", b.pool, "backend", b.conf.Name, "address", b.conf.Address),
 	}

@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"cmp"
 	"net/netip"
 	"os"
 	"syscall"
@@ -60,13 +61,19 @@ func (c *Conn) Buffered() int { return len(c.out) }
 // Unacked returns how many of the bytes written the peer's kernel has not
 // acknowledged; the end that CloseWrite sends counts as one. After the peer's
 // orderly end, 0 says that the peer had received everything when it ended. The
-// error is the kernel's, or [os.ErrClosed] where there is no connection.
+// error is the kernel's, such as of a reset that has come behind the end and that
+// Closed will tell, or [os.ErrClosed] where there is no connection.
 func (c *Conn) Unacked() (int, error) {
 	if c.fd == noFD || c.connecting && c.lost {
 		return 0, os.ErrClosed
 	}
+	if c.eof && c.failed == nil {
+		if err := socketError(int(c.fd)); err != nil {
+			c.fail(err) // the kernel tells it only once
+		}
+	}
 	n, err := unacked(int(c.fd))
-	return n + len(c.out) + c.loop.engine.unsent(c), err
+	return n + len(c.out) + c.loop.engine.unsent(c), cmp.Or(c.failed, err)
 }
 
 // Write sends p, or keeps what the kernel won't take now.

@@ -1,7 +1,9 @@
 package sim_test
 
 import (
+	"errors"
 	"slices"
+	"syscall"
 	"time"
 
 	"agiproxy/internal/sim"
@@ -289,6 +291,29 @@ var callbackCases = []scenario{
 		s.want(a, "end")
 		s.do(a.resume)
 		s.want(a, "end", pipe)
+	}},
+	{"a reset behind the end, as Unacked tells it", func(s *stage) {
+		a, b := s.pair()
+		var err error
+		s.do(func() {
+			a.pause()
+			b.pause()
+			a.on = func(event string) {
+				if event == "end" {
+					_, err = a.conn.Unacked()
+				}
+			}
+		})
+		s.unread(a)
+		s.do(func() { b.closeWrite(); b.close() })
+		s.settle()
+		s.do(a.resume)
+		s.want(a, "end", pipe)
+		s.do(func() {
+			if !errors.Is(err, syscall.EPIPE) {
+				s.t.Errorf("Unacked() at the end = %v; want %v", err, syscall.EPIPE)
+			}
+		})
 	}},
 	{"close in Closed, after a reset", func(s *stage) {
 		a, b := s.pair()

@@ -54,12 +54,13 @@ func (c *Conn) RemoteAddr() netip.AddrPort { return c.remote }
 func (c *Conn) Buffered() int { return len(c.out) }
 
 // Unacked returns how many written bytes the peer's kernel isn't known to have;
-// the end that CloseWrite sends counts as one.
+// the end that CloseWrite sends counts as one. The error is that of a reset which
+// has arrived.
 func (c *Conn) Unacked() (int, error) {
 	if c.closed || c.connecting && c.lost {
 		return 0, os.ErrClosed
 	}
-	return c.sent - c.acked + len(c.out), nil
+	return c.sent - c.acked + len(c.out), c.rst
 }
 
 // QuickAck does nothing: acknowledgements here are as quick as the network.
