@@ -32,7 +32,7 @@ var (
 	// ErrUpgrading refuses an upgrade while another is under way, or was made.
 	ErrUpgrading = errors.New("an upgrade is under way")
 
-	errStoppingNow = errors.New("agiproxy stops")
+	errNotServing = errors.New("agiproxy doesn't serve yet, or stops")
 )
 
 // A Successor is a process that was started to take this one's place.
@@ -86,7 +86,7 @@ func (u *upgrade) run(begin func(*os.File) (Successor, error)) (err error) {
 	u.fronts = u.App.fronts
 	u.mu.Unlock()
 	if !serving {
-		return errStoppingNow
+		return errNotServing
 	}
 	if err := u.meet(begin); err != nil {
 		return err
@@ -122,7 +122,7 @@ func (u *upgrade) meet(begin func(*os.File) (Successor, error)) error {
 	u.mu.Unlock()
 	old.Limit(time.Now().Add(readyWithin))
 	if stopped {
-		err = errStoppingNow
+		err = errNotServing
 	} else if err = u.greet(); err == nil {
 		err = old.AwaitReady()
 	}
@@ -200,7 +200,7 @@ func moreProcessors() (end func()) {
 // handOver moves the sessions. After an error they go on here.
 func (u *upgrade) handOver() error {
 	if !u.awaitPassing() {
-		return errStoppingNow
+		return errNotServing
 	}
 	parcels := u.freeze()
 	u.old.Limit(time.Now().Add(haveWithin))

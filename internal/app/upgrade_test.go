@@ -8,7 +8,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"agiproxy/balancer"
 	"agiproxy/internal/agisim"
 	"agiproxy/internal/handover"
 
@@ -38,6 +40,7 @@ func inheritedSocket(t *testing.T, socket *os.File) *os.File {
 // upgrade has another App, with that file, take over, and returns it.
 func (p *program) upgrade(file string) *program {
 	p.t.Helper()
+	eventually(p.t, "it serves", func() bool { return p.log.count("listening") > 0 })
 	next := &program{t: p.t, log: &journal{t: p.t}, file: file, end: make(chan error, 1), stop: func() {}}
 	made := make(chan error, 1)
 	err := p.Upgrade(func(socket *os.File) (Successor, error) {
@@ -251,8 +254,8 @@ func TestUpgradeStopsWithTheProcess(t *testing.T) {
 	if !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Upgrade() = %v; want it hung up", err)
 	}
-	if err := p.Upgrade(nil); !errors.Is(err, errStoppingNow) {
-		t.Errorf("Upgrade() of one that stops = %v; want %v", err, errStoppingNow)
+	if err := p.Upgrade(nil); !errors.Is(err, errNotServing) {
+		t.Errorf("Upgrade() of one that stops = %v; want %v", err, errNotServing)
 	}
 	s.release()
 	held.wantServed("ivr1")
@@ -329,4 +332,29 @@ func TestUpgradeWithoutABinary(t *testing.T) {
 	if err := p.Upgrade(func(*os.File) (Successor, error) { return nil, want }); !errors.Is(err, want) {
 		t.Errorf("Upgrade() = %v; want %v", err, want)
 	}
+}
+
+// What operators have done to a backend goes on, to its deadline.
+func TestUpgradeKeepsWhatOperatorsHaveDone(t *testing.T) {
+	a, b := startServer(t, "a"), startServer(t, "b")
+	f := file(unprobed, a.entry(""), b.entry(""))
+	p := serve(t, f)
+	c := control{p.App}
+	for _, err := range []error{c.Drain("ivr", "a", time.Hour), c.SetWeight("ivr", "b", 7), c.Eject("ivr", "b", time.Hour)} {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	next := p.upgrade(f)
+	drained, weighed := next.backend("a"), next.backend("b")
+	if left := time.Until(drained.life.deadline.at); !drained.life.drained || left < 59*time.Minute || left > time.Hour || drained.Backend.State() != balancer.Drained {
+		t.Errorf("a is %v, drained by an operator %v, with %v left; want drained, yes, an hour", drained.Backend.State(), drained.life.drained, left)
+	}
+	if weighed.Weight() != 7 || weighed.Backend.State() != balancer.Ejected {
+		t.Errorf("b is %v with weight %d; want ejected, 7", weighed.Backend.State(), weighed.Weight())
+	}
+	if err := (control{next.App}).Enable("ivr", "a"); err != nil {
+		t.Error(err)
+	}
+	place(t, next.addr(0), "menu").wantServed("a")
 }
