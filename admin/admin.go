@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 // Options is what the admin port shows.
 type Options struct {
 	Registry  *prometheus.Registry
+	Socket    net.Listener // that listens already, and is used instead of the address; nil: none
 	Control   Controller   // what the API asks and commands; nil: there is no API
 	Ready     func() error // nil when calls can be served, else why not; safe for concurrent use
 	Profiling func() bool  // whether profiles are shown now; safe for concurrent use; nil: never
@@ -59,9 +61,12 @@ func Listen(ctx context.Context, address string, o Options) (*Server, error) {
 	if err := CheckWebConfig(o.WebConfig); err != nil {
 		return nil, fmt.Errorf("web_config_file %s: %w", o.WebConfig, err)
 	}
-	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
-	if err != nil {
-		return nil, err
+	ln := o.Socket
+	if ln == nil {
+		var err error
+		if ln, err = new(net.ListenConfig).Listen(ctx, "tcp", address); err != nil {
+			return nil, err
+		}
 	}
 	requests, end := context.WithCancel(context.Background())
 	w := newWatch(o.Control)
@@ -87,6 +92,15 @@ func Listen(ctx context.Context, address string, o Options) (*Server, error) {
 
 // Addr returns the address that the server listens on.
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// File returns a copy of the port's socket, for another process.
+func (s *Server) File() (*os.File, error) {
+	ln, ok := s.listener.(interface{ File() (*os.File, error) })
+	if !ok {
+		return nil, fmt.Errorf("a %T can't be given away", s.listener)
+	}
+	return ln.File()
+}
 
 // Serve answers until Close.
 func (s *Server) Serve() {

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"errors"
+
 	"agiproxy/agi"
 	"agiproxy/balancer"
 
@@ -21,6 +23,8 @@ type collector struct {
 	cutShort, first, ejections         *prometheus.Desc
 	bytes, rejected                    *prometheus.Desc
 }
+
+var errCountsTaken = errors.New("another process goes on with the counts")
 
 // Collector returns the metrics of all sessions, and those that tell the state
 // of the pools which sessions get now. Collecting waits for the workers' loops.
@@ -70,6 +74,11 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements [prometheus.Collector].
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	if !c.server.counted.Load() {
+		// From nothing counters would be taken for those of a process that has begun anew.
+		ch <- prometheus.NewInvalidMetric(c.sessions, errCountsTaken)
+		return
+	}
 	c.collectStates(ch)
 	c.collectCounts(ch)
 }

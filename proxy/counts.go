@@ -185,16 +185,21 @@ func (h *histogram) cumulative() (count uint64, sum float64, buckets map[float64
 // counts returns what all workers have counted so far.
 func (s *Server) counts() *counts {
 	total := newCounts()
+	s.onWorkers(func(w *Worker) { total.add(w.counts) })
+	return total
+}
+
+// onWorkers has f run for each worker on its loop, one after the other, and waits.
+func (s *Server) onWorkers(f func(*Worker)) {
 	for _, w := range s.allWorkers() {
 		done := make(chan struct{})
-		add := func() {
-			total.add(w.counts)
+		run := func() {
+			f(w)
 			close(done)
 		}
-		if w.host.Do(add) != nil {
-			add() // the loop has ended, and counts no more
+		if w.host.Do(run) != nil {
+			run() // the loop has ended, and counts no more
 		}
 		<-done
 	}
-	return total
 }

@@ -44,9 +44,10 @@ import (
 //	anything else        is sent as a line
 //
 // "pool KEY VALUE …" and "fallback COMMAND" set options first, "wait D" lets time
-// pass, "down NAME" declares a backend lost, "kill" has an operator end the
-// session, "waiting N" checks how many wait, "stop" and "abort" end agiproxy, and "outcome …" is the first asterisk's. What
-// others give back to a session reaches it at once and, in a second run, later.
+// pass, "down NAME" declares a backend lost, "kill" has an operator end the first
+// session, "waiting N" checks how many wait, "stop" and "abort" end agiproxy, and
+// "outcome …" is the first asterisk's. What others give back to a session reaches
+// it at once and, in a second run, later.
 func TestDialogues(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.dialogue")
 	if err != nil || len(files) == 0 {
@@ -78,6 +79,9 @@ func (p *player) run(dialogue string) {
 		}
 		who, what, _ := strings.Cut(text, " ")
 		p.step(who, strings.TrimSpace(what))
+		if p.moves && p.worker != nil && p.worker.Passing() == 0 {
+			p.handOver()
+		}
 	}
 }
 
@@ -138,12 +142,15 @@ type player struct {
 	t       *testing.T
 	line    int
 	late    bool // what is given to the loop runs later
+	moves   bool // another process takes over after each line at which no session is passing
 	net     *sim.Net
 	opts    PoolOptions
 	lends   balancer.Options
 	max     int // sessions of each backend; 0 means no limit
 	worker  *Worker
 	server  *Server
+	front   *Listener
+	before  []*Worker // which have handed over
 	parts   map[string]*part
 	order   []string
 	records map[string]*Record // by unique id
@@ -182,13 +189,23 @@ func (p *player) step(who, what string) {
 		}
 		p.pass(d)
 	case "down":
-		p.worker.Lose(p.backend(what), ErrDown)
+		for _, w := range p.workers() {
+			w.Lose(w.server.Table().Pools[0].Backends().Backends()[slices.Index(p.order, what)], ErrDown)
+		}
 	case "kill":
-		p.session().kill() // as Server.Kill has it done
+		for _, w := range p.workers() {
+			if s := w.sessions.first; s != nil {
+				s.kill() // as Server.Kill has it done
+			}
+		}
 	case "stop":
-		p.worker.Stop()
+		for _, w := range p.workers() {
+			w.Stop()
+		}
 	case "abort":
-		p.worker.Abort()
+		for _, w := range p.workers() {
+			w.Abort()
+		}
 	case "waiting":
 		if n := p.pool().Waiting(); strconv.Itoa(n) != what {
 			p.fatalf("%d sessions wait; want %s", n, what)
@@ -266,14 +283,28 @@ func (p *player) configure(words []string) {
 // start builds agiproxy over backends of these names, tried in that order.
 func (p *player) start(names []string) {
 	p.order = names
-	var backends []*balancer.Backend
 	for i, name := range names {
-		addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)}), 4573)
-		part := &part{p: p, name: name, addr: addr, header: agi.NewHeader(1 << 16)}
+		part := &part{p: p, name: name, addr: backendAddr(i), header: agi.NewHeader(1 << 16)}
 		part.listen()
 		p.parts[name] = part
-		b := balancer.NewBackend(name, addr.String())
-		b.SetAddr(addr)
+	}
+	p.serve()
+	for _, name := range callers {
+		p.parts[name] = &part{p: p, name: name}
+	}
+}
+
+// backendAddr is where the backend with that number listens.
+func backendAddr(i int) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)}), 4573)
+}
+
+// serve makes an agiproxy, as a process that has just been started.
+func (p *player) serve() {
+	var backends []*balancer.Backend
+	for i, name := range p.order {
+		b := balancer.NewBackend(name, backendAddr(i).String())
+		b.SetAddr(backendAddr(i))
 		b.Configure(1, p.max, false)
 		backends = append(backends, b)
 	}
@@ -286,9 +317,31 @@ func (p *player) start(names []string) {
 	pool := NewPool("ivr", p.opts, balancer.NewPool(inOrder{}, p.lends, backends))
 	p.server.Swap(&Table{Pools: []*Pool{pool}, Routes: []Route{route}})
 	p.listen(4096)
-	for _, name := range callers {
-		p.parts[name] = &part{p: p, name: name}
+}
+
+// workers are those of all processes that there have been.
+func (p *player) workers() []*Worker { return append(slices.Clone(p.before), p.worker) }
+
+// atOnce has what is given to the loop run at once until the function that it
+// returns is called: for what waits for that.
+func (p *player) atOnce() (end func()) {
+	late := p.late
+	p.late = false
+	return func() { p.late = late }
+}
+
+// handOver has another process go on with what can move.
+func (p *player) handOver() {
+	defer p.atOnce()()
+	before, known := p.worker, p.pool().Backends()
+	p.before = append(p.before, before)
+	counted := before.server.TakeCounts()
+	p.serve()
+	for i, b := range p.pool().Backends() {
+		b.Stand(known[i].Standing())
 	}
+	p.server.GiveCounts(counted)
+	handOver(p.t, before, p.worker, p.front)
 }
 
 // callers are who may call, with the unique ids 1.1, 1.2 …
@@ -297,10 +350,10 @@ var callers = []string{"asterisk", "asterisk2", "asterisk3", "asterisk4"}
 // listen has a new worker take the calls.
 func (p *player) listen(maxHeader int) {
 	p.worker = p.server.NewWorker(stageHost{simHost{p.net}, p})
-	l := NewListener(":4577", ListenerOptions{
+	p.front = NewListener(":4577", ListenerOptions{
 		Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, MaxSessions: len(callers), HeaderTimeout: 5 * time.Second, MaxHeaderBytes: maxHeader,
 	})
-	p.net.Listen(front, func(c *sim.Conn) sim.Handler { return p.worker.Accept(l, c) })
+	p.net.Listen(front, func(c *sim.Conn) sim.Handler { return p.worker.Accept(p.front, c) })
 }
 
 func (p *player) ended(r Record) {
@@ -351,19 +404,24 @@ func (p *player) finish() {
 		}
 	}
 	p.net.Run(time.Hour)
-	if p.net.Open() != 0 || p.server.Sessions() != 0 {
-		p.fatalf("%d ends and %d sessions are left", p.net.Open(), p.server.Sessions())
-	}
-	for _, b := range p.pool().Backends() {
-		if b.Sessions() != 0 {
-			p.fatalf("%s counts %d sessions at the end", b.Name(), b.Sessions())
+	for _, w := range p.workers() {
+		if p.net.Open() != 0 || w.server.Sessions() != 0 {
+			p.fatalf("%d ends and %d sessions are left", p.net.Open(), w.server.Sessions())
+		}
+		pool := w.server.Table().Pools[0].Backends()
+		for _, b := range pool.Backends() {
+			if b.Sessions() != 0 {
+				p.fatalf("%s counts %d sessions at the end", b.Name(), b.Sessions())
+			}
+		}
+		if n := pool.Waiting(); n != 0 {
+			p.fatalf("%d sessions wait at the end", n)
 		}
 	}
-	if n := p.pool().Waiting(); n != 0 {
-		p.fatalf("%d sessions wait at the end", n)
-	}
 	p.checkAttempts()
-	p.checkDispatches()
+	if !p.moves { // what has moved leaves nothing behind to be used again
+		p.checkDispatches()
+	}
 }
 
 // checkAttempts checks that each attempt was counted by one result.
@@ -372,9 +430,11 @@ func (p *player) checkAttempts() {
 	for _, r := range p.records {
 		attempts += r.Attempts
 	}
-	for _, b := range p.worker.counts.pool("ivr").backends {
-		for _, n := range b.attempts {
-			results += n
+	for _, w := range p.workers() {
+		for _, b := range w.counts.pool("ivr").backends {
+			for _, n := range b.attempts {
+				results += n
+			}
 		}
 	}
 	if uint64(attempts) != results {

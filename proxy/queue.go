@@ -24,6 +24,19 @@ func (s *Session) enqueue(err error) {
 		d.queuedUntil = s.after(s.pool.opts.QueueTimeout)
 	}
 	s.front.SetTimer(d.queuedUntil)
+	if !s.standInLine() {
+		return
+	}
+	if d.waiter != nil && s.pool.opts.Music != "" && s.speech == nil {
+		s.speech = &speech{music: true}
+		s.say(func(*Session) {}, "SET MUSIC ON "+s.pool.opts.Music)
+	}
+}
+
+// standInLine has the session wait behind those who wait already, and reports
+// whether it may. There may be a slot for it at once.
+func (s *Session) standInLine() bool {
+	d := s.dispatching
 	w := &balancer.Waiter{Tried: d.tried, Key: d.key}
 	w.Ready = func(l balancer.Loan) {
 		// On whichever loop has given the slot back.
@@ -39,12 +52,9 @@ func (s *Session) enqueue(err error) {
 		} else {
 			s.noBackend(err)
 		}
-		return
+		return false
 	}
-	if d.waiter != nil && s.pool.opts.Music != "" && s.speech == nil {
-		s.speech = &speech{music: true}
-		s.say(func(*Session) {}, "SET MUSIC ON "+s.pool.opts.Music)
-	}
+	return true
 }
 
 // takeSlot takes the slot that the session has waited for. It may have left

@@ -23,6 +23,7 @@ type Server struct {
 	opts     Options
 	table    atomic.Pointer[Table]
 	sessions atomic.Int64
+	counted  atomic.Bool   // false while somebody else has the counts
 	accepted atomic.Uint32 // the last session's id
 
 	mu      sync.Mutex
@@ -45,6 +46,7 @@ func NewServer(o Options) *Server {
 	}
 	s := &Server{opts: o}
 	s.table.Store(&Table{})
+	s.counted.Store(true)
 	return s
 }
 
@@ -117,6 +119,7 @@ type Worker struct {
 	server   *Server
 	host     Host
 	sessions list
+	frozen   list                  // sessions to which nothing happens, see Freeze
 	traces   map[*Session][]*Trace // of those that are traced
 	counts   *counts
 	spare    []*dispatching // none of a session's

@@ -70,6 +70,8 @@ type simulation struct {
 	reloads  int // that come, with calls of the version before under way
 	calls    map[string]*simCall
 	records  map[string]int
+	before   []*Worker // processes that have handed over
+	moved    int       // sessions
 	outcomes map[Outcome]int
 }
 
@@ -87,14 +89,10 @@ func newSimulation(t *testing.T, seed uint64) *simulation {
 	policies := []balancer.Policy{
 		balancer.RoundRobin{}, balancer.LeastConnections{}, balancer.Hash{}, balancer.First{}, balancer.Random{Rand: rng.Uint64},
 	}
-	var backends []*balancer.Backend
 	for i := range 1 + rng.IntN(4) {
 		s := newSimServer(sm, i)
 		sm.servers = append(sm.servers, s)
-		s.backend = balancer.NewBackend(s.name, s.addr.String())
-		s.backend.SetAddr(s.addr)
-		s.backend.Configure(1+rng.IntN(3), rng.IntN(2)*(1+rng.IntN(20)), rng.IntN(5) == 0)
-		backends = append(backends, s.backend)
+		s.weight, s.max, s.backup = 1+rng.IntN(3), rng.IntN(2)*(1+rng.IntN(20)), rng.IntN(5) == 0
 	}
 	sm.opts = PoolOptions{
 		ConnectTimeout: 200 * time.Millisecond, DispatchTimeout: 5 * time.Second, Attempts: 1 + rng.IntN(4),
@@ -119,21 +117,19 @@ func newSimulation(t *testing.T, seed uint64) *simulation {
 	if rng.IntN(3) > 0 {
 		sm.percent = 1 + rng.IntN(100)
 		o.Ejection = balancer.Ejection{Failures: 1 + rng.IntN(4), Time: time.Second, MaxTime: 5 * time.Second, MaxPercent: sm.percent}
-		o.Ejected = func(*balancer.Backend, time.Duration) { sm.checkEjections() }
+		o.Ejected = func(b *balancer.Backend, _ time.Duration) {
+			if slices.Contains(sm.pool.Backends(), b) { // else it is of a process that has handed over
+				sm.checkEjections()
+			}
+		}
 	}
-	sm.policy, sm.lends = policies[rng.IntN(len(policies))], o
-	sm.pool = balancer.NewPool(sm.policy, o, backends)
-	sm.server = NewServer(Options{Ended: sm.ended})
-	route, err := NewRoute("ivr", Match{"script", "call*"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	sm.server.Swap(&Table{Pools: []*Pool{NewPool("ivr", sm.opts, sm.pool)}, Routes: []Route{route}})
+	var most int
+	sm.policy, sm.lends, most = policies[rng.IntN(len(policies))], o, []int{30, 200}[rng.IntN(2)]
+	sm.serve(most)
 	sm.reloads = rng.IntN(4)
-	sm.worker = sm.server.NewWorker(orderlyHost{simHost{sm.net}, sm})
-	sm.listener = NewListener(":4577", ListenerOptions{
-		Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, MaxSessions: []int{30, 200}[rng.IntN(2)], HeaderTimeout: time.Second, MaxHeaderBytes: 4096,
-	})
+	if rng.IntN(4) == 0 {
+		sm.handOverLater(most)
+	}
 	sm.net.Listen(front, func(c *sim.Conn) sim.Handler {
 		if h := sm.worker.Accept(sm.listener, &wholeLines{Conn: c, sm: sm}); h != nil {
 			return h
@@ -141,6 +137,53 @@ func newSimulation(t *testing.T, seed uint64) *simulation {
 		return nil
 	})
 	return sm
+}
+
+// serve makes an agiproxy, as a process that has just been started.
+func (sm *simulation) serve(most int) {
+	sm.pool = balancer.NewPool(sm.policy, sm.lends, sm.backends())
+	sm.server = NewServer(Options{Ended: sm.ended})
+	route, err := NewRoute("ivr", Match{"script", "call*"})
+	if err != nil {
+		sm.t.Fatal(err)
+	}
+	sm.server.Swap(&Table{Pools: []*Pool{NewPool("ivr", sm.opts, sm.pool)}, Routes: []Route{route}})
+	sm.worker = sm.server.NewWorker(orderlyHost{simHost{sm.net}, sm})
+	sm.listener = NewListener(":4577", ListenerOptions{
+		Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, MaxSessions: most, HeaderTimeout: time.Second, MaxHeaderBytes: 4096,
+	})
+}
+
+// backends are those of a new process, which knows of them what the one before
+// knew.
+func (sm *simulation) backends() (all []*balancer.Backend) {
+	for _, s := range sm.servers {
+		s.backend = balancer.NewBackend(s.name, s.addr.String())
+		s.backend.SetAddr(s.addr)
+		s.backend.Configure(s.weight, s.max, s.backup)
+		all = append(all, s.backend)
+	}
+	return all
+}
+
+// handOverLater has another process take over after a while, again and again as
+// long as there are calls to come.
+func (sm *simulation) handOverLater(most int) {
+	sm.net.After(time.Duration(sm.net.Rand().IntN(1000))*time.Millisecond, func() {
+		if len(sm.before) > 0 && sm.server.Sessions() == 0 {
+			return
+		}
+		before, known := sm.worker, sm.pool.Backends()
+		sm.before = append(sm.before, before)
+		counted := before.server.TakeCounts()
+		sm.serve(most)
+		for i, b := range sm.pool.Backends() {
+			b.Stand(known[i].Standing())
+		}
+		sm.server.GiveCounts(counted)
+		sm.moved += handOver(sm.t, before, sm.worker, sm.listener)
+		sm.handOverLater(most)
+	})
 }
 
 // failf tells of a broken invariant, with what brings it back.
@@ -162,7 +205,7 @@ func (sm *simulation) checkOrder(s *Session, b *balancer.Backend) {
 	if since != 0 {
 		sm.waited++
 	}
-	for other := range sm.worker.sessions.all() {
+	for other := range s.worker.sessions.all() { // processes don't know who waits in another
 		if other == s || other.state != queued || other.dispatching.waiter == nil || slices.Contains(other.dispatching.tried, b) {
 			continue
 		}
@@ -216,16 +259,27 @@ func (sm *simulation) run(n int) {
 	if open := sm.net.Open(); open != 0 {
 		sm.failf("%d ends of connections are open at the end", open)
 	}
-	if n := sm.server.Sessions(); n != 0 {
-		sm.failf("%d sessions are under way at the end", n)
+	counted := 0
+	for _, w := range append(sm.before, sm.worker) {
+		if n := w.server.Sessions(); n != 0 {
+			sm.failf("%d sessions are under way at the end", n)
+		}
+		for _, b := range w.server.Table().Pools[0].Backends().Backends() {
+			if b.Sessions() != 0 {
+				sm.failf("backend %s counts %d sessions at the end", b.Name(), b.Sessions())
+			}
+		}
+		for _, p := range w.counts.pools {
+			for _, n := range p.ended {
+				counted += int(n)
+			}
+		}
 	}
 	if n := sm.listener.sessions.Load(); n != 0 {
 		sm.failf("listener counts %d sessions at the end", n)
 	}
-	for _, b := range sm.pool.Backends() {
-		if b.Sessions() != 0 {
-			sm.failf("backend %s counts %d sessions at the end", b.Name(), b.Sessions())
-		}
+	if counted != n {
+		sm.failf("%d sessions were counted; want %d", counted, n)
 	}
 	if n := sm.pool.Waiting(); n != 0 {
 		sm.failf("%d sessions wait at the end", n)
@@ -287,7 +341,7 @@ func TestSimulation(t *testing.T) {
 	}
 	var mu sync.Mutex
 	outcomes := map[Outcome]int{}
-	var resumed, waited, ejected int
+	var resumed, waited, ejected, moved int
 	t.Run("seeds", func(t *testing.T) {
 		shards := uint64(runtime.GOMAXPROCS(0))
 		for shard := range shards {
@@ -300,7 +354,7 @@ func TestSimulation(t *testing.T) {
 					for o, n := range sm.outcomes {
 						outcomes[o] += n
 					}
-					resumed, waited, ejected = resumed+sm.resumed, waited+sm.waited, ejected+sm.ejected
+					resumed, waited, ejected, moved = resumed+sm.resumed, waited+sm.waited, ejected+sm.ejected, moved+sm.moved
 					mu.Unlock()
 				}
 			})
@@ -310,8 +364,8 @@ func TestSimulation(t *testing.T) {
 	for o := Completed; o <= Shutdown; o++ {
 		all = append(all, fmt.Sprintf("%v %d", o, outcomes[o]))
 	}
-	t.Logf("%d sessions: %s; %d resumed, %d waited, %d ejections", runs*sessions, strings.Join(all, ", "), resumed, waited, ejected)
-	if resumed == 0 || waited == 0 || ejected == 0 {
+	t.Logf("%d sessions: %s; %d resumed, %d waited, %d ejections, %d moved", runs*sessions, strings.Join(all, ", "), resumed, waited, ejected, moved)
+	if resumed == 0 || moved == 0 || waited == 0 || ejected == 0 {
 		t.Error("the simulation doesn't reach all")
 	}
 	for _, o := range []Outcome{Completed, Hangup, Lost, NoBackend, NoRoute, BadHeader, Rejected, Timeout, Killed} {

@@ -18,7 +18,10 @@ type simServer struct {
 	name     string
 	addr     netip.AddrPort
 	listener *sim.Listener
-	backend  *balancer.Backend
+	backend  *balancer.Backend // of the process that serves
+
+	weight, max int
+	backup      bool
 }
 
 func newSimServer(sm *simulation, i int) *simServer {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -39,7 +40,9 @@ each session.
 
 TERM and INT drain: nothing new is accepted, and sessions under way get
 drain_timeout to end; a second one ends them now. HUP reads the file again; if
-something is wrong with it, nothing changes.`,
+something is wrong with it, nothing changes. USR2 starts the program at the same
+path with the same arguments, and hands over to it with all sessions that can
+move; if it doesn't start, nothing changes.`,
 		Example: `  agiproxy serve --config /etc/agiproxy/agiproxy.yaml
   agiproxy serve --backend 10.0.0.11:4573 --backend 10.0.0.12:4573
   agiproxy serve --backend 127.0.0.1:4573 --listen 127.0.0.1:4577 --admin ""`,
@@ -110,8 +113,14 @@ func adminAddress(address, webConfig string) (string, error) {
 
 // serve runs the proxy until a signal ends it.
 func serve(cmd *cobra.Command, f serveFlags) error {
+	me := startedAs(os.Args)
+	before, err := predecessor()
+	if err != nil {
+		return err
+	}
 	cfg, err := f.load(cmd)
 	if err != nil {
+		before.Refuse(err)
 		return &wrongError{err}
 	}
 	sink := logsink.New(cmd.ErrOrStderr())
@@ -120,7 +129,7 @@ func serve(cmd *cobra.Command, f serveFlags) error {
 	b := buildInfo()
 	o := app.Options{
 		Config: cfg, File: f.config, Log: log, LogDropped: sink.Dropped,
-		Notify: systemd.NewNotifier(), Sockets: systemd.Sockets(),
+		Notify: systemd.NewNotifier(), Sockets: systemd.Sockets(), Predecessor: before,
 		Version: b.version, Commit: b.commit, Date: b.date,
 	}
 	if f.config != "" {
@@ -128,7 +137,7 @@ func serve(cmd *cobra.Command, f serveFlags) error {
 	}
 	// Before anything listens, so that an early signal isn't the default's.
 	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR2)
 	defer signal.Stop(signals)
 
 	a, err := app.New(o)
@@ -136,7 +145,7 @@ func serve(cmd *cobra.Command, f serveFlags) error {
 		return err
 	}
 	log.Info("started", "version", b.version, "pid", os.Getpid())
-	return obeySignals(a, signals, log)
+	return obeySignals(a, me.begin, signals, log)
 }
 
 // newLogger returns the logger that the configuration wants. The journal knows
@@ -171,9 +180,11 @@ func flush(sink *logsink.Sink) {
 }
 
 // obeySignals runs the proxy and does what the signals say.
-func obeySignals(a *app.App, signals <-chan os.Signal, log hclog.Logger) error {
+func obeySignals(a *app.App, begin func(*os.File) (app.Successor, error), signals <-chan os.Signal, log hclog.Logger) error {
 	ctx, drain := context.WithCancel(context.Background())
 	defer drain()
+	var upgrades sync.WaitGroup
+	defer upgrades.Wait()
 	ended := make(chan error, 1)
 	go func() { ended <- a.Run(ctx) }()
 	cut := false
@@ -189,6 +200,12 @@ func obeySignals(a *app.App, signals <-chan os.Signal, log hclog.Logger) error {
 			switch {
 			case s == syscall.SIGHUP:
 				_ = a.Reload() // which logs what is wrong
+			case s == syscall.SIGUSR2:
+				upgrades.Go(func() {
+					if err := a.Upgrade(begin); errors.Is(err, app.ErrUpgrading) {
+						log.Warn("signal for an upgrade is ignored", "error", err)
+					}
+				})
 			case ctx.Err() == nil:
 				drain()
 			default:

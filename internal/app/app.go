@@ -17,6 +17,7 @@ import (
 	"agiproxy/admin"
 	"agiproxy/config"
 	"agiproxy/health"
+	"agiproxy/internal/handover"
 	"agiproxy/internal/loop"
 	"agiproxy/internal/resolve"
 	"agiproxy/internal/systemd"
@@ -46,6 +47,8 @@ type Options struct {
 	// listener of the configuration with the address of one uses it; the others
 	// are opened. The App owns them.
 	Sockets []*os.File
+	// Predecessor is the process whose place this one takes; nil: there is none.
+	Predecessor *Predecessor
 
 	Version, Commit, Date string // for agiproxy_build_info
 }
@@ -72,13 +75,17 @@ type App struct {
 	closeOnce  sync.Once
 	closed     chan struct{}
 
-	reloading sync.Mutex // one reload at a time; taken before mu
+	reloading sync.Mutex    // one reload at a time; taken before mu
+	upgrading sync.Mutex    // one upgrade at a time; taken before reloading
+	handed    chan struct{} // closed when another process has taken over
+	heir      *heir         // of the process before; nil: there was none
 
 	mu      sync.Mutex // guards what follows; only a reload changes the first two
 	version *version
 	fronts  []*front
 	serving bool // Run has begun: the fronts are open and the backends watched
 	stopped bool
+	talk    *handover.Old // with the process that is to take over; nil: there is none
 }
 
 // A worker is an event loop with its sessions.
@@ -101,13 +108,16 @@ func New(o Options) (*App, error) {
 	if o.Log == nil {
 		o.Log = hclog.NewNullLogger()
 	}
-	a := &App{opts: o, log: o.Log, registry: prometheus.NewRegistry(), started: time.Now(), closed: make(chan struct{})}
+	a := &App{
+		opts: o, log: o.Log, registry: prometheus.NewRegistry(), started: time.Now(), closed: make(chan struct{}), handed: make(chan struct{}),
+	}
 	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	a.metrics = newMetrics(a.registry, o)
 	a.probes = health.NewMetrics(a.registry)
 	a.server = proxy.NewServer(proxy.Options{Log: o.Log.Named("proxy"), Ended: a.ended})
 	a.registry.MustRegister(a.server.Collector())
 	if err := a.start(); err != nil {
+		a.opts.Predecessor.Refuse(err)
 		a.abandon()
 		return nil, err
 	}
@@ -117,6 +127,13 @@ func New(o Options) (*App, error) {
 // start does what can fail in New.
 func (a *App) start() error {
 	cfg := a.opts.Config
+	if p := a.opts.Predecessor; p != nil {
+		given, err := p.meet()
+		if err != nil {
+			return fmt.Errorf("take over: %w", err)
+		}
+		a.opts.Sockets = append(a.opts.Sockets, given...)
+	}
 	v, err := a.build(cfg, nil)
 	if err != nil {
 		return err
@@ -138,8 +155,12 @@ func (a *App) start() error {
 	}
 	a.warnUnused()
 	if cfg.Admin.Address != "" {
+		socket, err := a.adminSocket(cfg)
+		if err != nil {
+			return fmt.Errorf("admin: %w", err)
+		}
 		a.admin, err = admin.Listen(context.Background(), cfg.Admin.Address, admin.Options{
-			Registry: a.registry, Control: control{a}, Ready: a.ready, Profiling: a.profiling,
+			Registry: a.registry, Socket: socket, Control: control{a}, Ready: a.ready, Profiling: a.profiling,
 			WebConfig: cfg.Admin.WebConfigFile, Log: a.log.Named("admin"),
 		})
 		if err != nil {
@@ -150,6 +171,19 @@ func (a *App) start() error {
 	a.server.Swap(a.table(v, a.server.Table()))
 	a.reloaded(nil)
 	return nil
+}
+
+// abort ends a Run that could not take over.
+func (a *App) abort(loops *sync.WaitGroup) {
+	for _, w := range a.workers {
+		w.loop.Stop() // which gives up no more than this process's descriptors
+	}
+	loops.Wait()
+	closeFronts(a.fronts)
+	if a.admin != nil {
+		a.admin.Close()
+	}
+	a.disown()
 }
 
 // ended is told of each session that has ended, on its loop.
@@ -218,6 +252,11 @@ func (a *App) Run(ctx context.Context) error {
 			}
 		})
 	}
+	a.log.Info("event loops run", "loops", len(a.workers), "engine", a.workers[0].loop.Engine())
+	if err := a.takeOver(); err != nil {
+		a.abort(&loops)
+		return err
+	}
 	if a.admin != nil {
 		others.Go(a.admin.Serve)
 		a.log.Info("admin port is open", "address", a.admin.Addr())
@@ -230,8 +269,14 @@ func (a *App) Run(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 	case <-a.closed:
+	case <-a.handed:
+		end(reports) // others report now
 	}
-	a.stop()
+	if a.hangUp() {
+		a.retire(ctx)
+	} else {
+		a.stop()
+	}
 	end(reports) // to the end, so that a drain can be watched and is not taken for a hang
 	a.disown()
 	end(keeping)
@@ -254,6 +299,7 @@ func (a *App) serve() {
 	a.serving = true
 	a.open(a.fronts)
 	a.watch(a.version, nil)
+	a.loseDownLocked()
 }
 
 // Close ends Run now, or cuts its drain short: sessions under way end with the
@@ -273,9 +319,7 @@ const (
 // stop drains the sessions and ends the watching. A reload that is under way
 // finds out before it changes anything.
 func (a *App) stop() {
-	a.draining.Store(true)
 	a.mu.Lock()
-	a.stopped = true
 	fronts, v := a.fronts, a.version
 	a.mu.Unlock()
 	timeout := v.config.DrainTimeout
@@ -284,6 +328,13 @@ func (a *App) stop() {
 	if n := a.server.Sessions(); n > 0 {
 		a.log.Info("draining", "sessions", n, "timeout", timeout)
 	}
+	a.drain(timeout)
+	a.heir.end()
+	v.unwatch()
+}
+
+// drain gives the sessions that long to end, and then ends them.
+func (a *App) drain(timeout time.Duration) {
 	if !a.await(timeout, a.closed) {
 		a.log.Warn("sessions are cut", "sessions", a.server.Sessions())
 		a.onLoops(func(w *worker) { w.sessions.Stop() })
@@ -291,10 +342,23 @@ func (a *App) stop() {
 		a.onLoops(func(w *worker) { w.sessions.Abort() })
 		a.await(farewell, nil)
 	}
-	v.unwatch()
-	for _, b := range v.backends {
-		b.life.deadline.stop()
+}
+
+// awaitEnd waits until no session is left, and reports whether that came to be
+// before cut was closed, or Close called.
+func (a *App) awaitEnd(cut <-chan struct{}) bool {
+	look := time.NewTicker(drainLook)
+	defer look.Stop()
+	for a.server.Sessions() > 0 {
+		select {
+		case <-cut:
+			return a.server.Sessions() == 0
+		case <-a.closed:
+			return a.server.Sessions() == 0
+		case <-look.C:
+		}
 	}
+	return true
 }
 
 // await waits until no session is left and reports whether that came to be. It

@@ -38,6 +38,7 @@ type backend struct {
 	name   *resolve.Name
 	life   *life
 	kept   bool // from the version before
+	known  bool // another process has found its verdict out
 	edited bool // kept, but its own entry says something else
 
 	naming, probing task // once the version serves

@@ -50,6 +50,10 @@ func (a *App) listen(listeners []config.Listener, before []*front) (fronts []*fr
 // a new one.
 func (a *App) socket(address string) (*loop.Listener, error) {
 	o := loop.ListenOptions{PeerSpeaks: time.Second}
+	if f := a.opts.Predecessor.listener(address); f != nil {
+		defer f.Close()
+		return loop.Inherit(f, o)
+	}
 	for _, s := range a.sockets {
 		if s.isFor(address) {
 			return loop.Inherit(s.file, o)
@@ -64,8 +68,16 @@ func listenerOptions(c *config.Listener) proxy.ListenerOptions {
 	}
 }
 
-// open has all loops accept from the fronts.
+// open has all loops accept from the fronts, and says so.
 func (a *App) open(fronts []*front) {
+	a.accept(fronts)
+	for _, f := range fronts {
+		a.log.Info("listening", "listener", f.address, "address", f.socket.Addr())
+	}
+}
+
+// accept has all loops accept from the fronts.
+func (a *App) accept(fronts []*front) {
 	for _, f := range fronts {
 		a.onLoops(func(w *worker) {
 			err := w.loop.Accept(f.socket, func(c *loop.Conn) loop.Handler {
@@ -78,7 +90,6 @@ func (a *App) open(fronts []*front) {
 				a.log.Error("listener is not served", "listener", f.address, "error", err)
 			}
 		})
-		a.log.Info("listening", "listener", f.address, "address", f.socket.Addr())
 	}
 }
 

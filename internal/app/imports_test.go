@@ -12,14 +12,14 @@ import (
 // imported. ARCHITECTURE.md repeats it.
 const imports = `
 cmd/agiproxy  → internal/app, config, admin, admin/client, internal/agisim, internal/logsink, internal/systemd
-internal/app  → config, admin, proxy, health, balancer, agi, internal/{loop,resolve,systemd}
+internal/app  → config, admin, proxy, health, balancer, agi, internal/{handover,loop,resolve,systemd}
 admin/client  → admin
 admin         → proxy
 proxy         → agi, balancer
 health        → agi
 internal/agisim → agi
 config        → agi
-agi, balancer, internal/{loop,sim,resolve,logsink,systemd} → nothing of ours
+agi, balancer, internal/{handover,loop,sim,resolve,logsink,systemd} → nothing of ours
 `
 
 func TestImports(t *testing.T) {

@@ -98,10 +98,14 @@ func (c control) Drain(pool, name string, after time.Duration) error {
 			c.told("operator drains backend", b)
 			return
 		}
-		at := time.Now().Add(after)
-		b.life.deadline = deadline{at, time.AfterFunc(after, func() { c.giveUp(b, at) })}
+		c.giveUpAt(b, time.Now().Add(after))
 		c.told("operator drains backend", b, "deadline", after)
 	})
+}
+
+// giveUpAt has a drain end at that time. a.mu is held.
+func (a *App) giveUpAt(b *backend, at time.Time) {
+	b.life.deadline = deadline{at, time.AfterFunc(time.Until(at), func() { a.giveUp(b, at) })}
 }
 
 // giveUp ends a drain whose time is over: what is left gets what on_backend_loss

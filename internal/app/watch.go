@@ -49,7 +49,7 @@ func end(tasks ...task) {
 // a break, so that a verdict keeps its streak, a probe that waits its place, and
 // a name its turn, however often there is a reload.
 func (a *App) watch(v, before *version) {
-	assumed := func(*backend) bool { return true } // whether its verdict was never found out
+	assumed := func(b *backend) bool { return !b.known } // whether its verdict was never found out
 	if before != nil {
 		before.handOver(v)
 		a.forget(before, v)
@@ -73,13 +73,16 @@ func (a *App) watch(v, before *version) {
 	}
 }
 
-// unwatch ends the watching of v's backends.
+// unwatch ends the watching of v's backends, and what operators have set going.
 func (v *version) unwatch() {
 	var tasks []task
 	for _, b := range v.backends {
 		tasks = append(tasks, b.naming, b.probing)
 	}
 	end(tasks...)
+	for _, b := range v.backends {
+		b.life.deadline.stop()
+	}
 }
 
 // handOver gives v's tasks to the version after it, and ends what that doesn't
@@ -122,6 +125,23 @@ func (v *version) find(b *balancer.Backend) *backend {
 		}
 	}
 	return nil
+}
+
+// loseDown ends, or resumes, the sessions on backends whose verdict came while
+// nothing happened in them.
+func (a *App) loseDown() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.loseDownLocked()
+}
+
+// loseDownLocked is loseDown with a.mu held.
+func (a *App) loseDownLocked() {
+	for _, b := range a.version.backends {
+		if b.health.OnDown == "lose" && !b.Healthy() {
+			a.onLoops(func(w *worker) { w.sessions.Lose(b.Backend, proxy.ErrDown) })
+		}
+	}
 }
 
 // A target is a backend as its health check sees it.

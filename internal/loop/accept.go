@@ -124,6 +124,9 @@ func duplicateListener(ln *net.TCPListener, o ListenOptions) (*Listener, error) 
 // Addr returns the address that the listener is bound to.
 func (ln *Listener) Addr() netip.AddrPort { return ln.addr }
 
+// FD returns the descriptor, which stays the listener's.
+func (ln *Listener) FD() int { return ln.fd }
+
 // Close stops listening. Every loop must have ended its Accept before.
 func (ln *Listener) Close() {
 	closeFD(ln.fd)

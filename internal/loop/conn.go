@@ -39,6 +39,8 @@ type Conn struct {
 	lost       bool // Closed(err) has been delivered
 	writeEnd   bool // nothing more will be written
 	scheduled  bool // in loop.ready
+	frozen     bool // nothing happens until Thaw
+	thawed     bool // what is kept is to be written
 }
 
 // A direction is which way bytes have passed.
@@ -160,10 +162,15 @@ func (c *Conn) Close() {
 	c.loop.timers.remove(c)
 	c.handler = nil
 	c.out = nil
-	if c.fd != noFD {
+	switch {
+	case c.fd == noFD:
+	case c.frozen: // somebody else may go on with it
+		delete(c.loop.held, c)
+		closeFD(int(c.fd))
+	default:
 		c.loop.engine.release(c)
-		c.fd = noFD
 	}
+	c.fd = noFD
 	if c.slot != noSlot {
 		c.loop.freeSlot(c.slot)
 		c.loop.load.Add(-1)
@@ -176,6 +183,9 @@ func (c *Conn) mature() {
 	_ = setKeepAlive(int(c.fd), &c.loop.opts) // fails only on what is no connection any more
 	c.setNoDelay()
 }
+
+// deaf reports whether nothing may be delivered now.
+func (c *Conn) deaf() bool { return c.paused || c.frozen }
 
 // schedule has proceed called before the next wait.
 func (c *Conn) schedule() {
@@ -197,8 +207,12 @@ func (c *Conn) fail(err error) {
 // proceed does what was put off: a connect that failed at once, a read after a
 // pause, the end after a failed write.
 func (c *Conn) proceed() {
+	if c.thawed && !c.lost && !c.frozen {
+		c.thawed = false
+		c.flush()
+	}
 	switch {
-	case c.closed || c.lost:
+	case c.closed || c.lost || c.frozen:
 	case c.connecting:
 		c.lose(c.failed)
 	case c.eof:
@@ -253,8 +267,11 @@ func (c *Conn) connected(e *event) bool {
 // read delivers what has arrived.
 func (c *Conn) read() {
 	for range readBurst {
-		if c.paused {
+		if c.deaf() {
 			c.readable = true
+			return
+		}
+		if len(c.loop.held) > 0 && !c.loop.deliverHeld(c) {
 			return
 		}
 		n, err := read(int(c.fd), c.loop.buf)
@@ -290,10 +307,27 @@ func (c *Conn) read() {
 	c.schedule()
 }
 
+// end tells of the peer's end, which was held.
+func (c *Conn) end(err error) {
+	switch {
+	case err != nil && (c.failed == nil || c.failed == syscall.EPIPE):
+		c.lose(err)
+	case c.failed != nil && c.failed != syscall.EPIPE:
+		c.lose(c.failed) // see read
+	default:
+		c.eof = true
+		c.handler.Closed(nil)
+		c.afterEnd()
+		if !c.closed && !c.lost {
+			c.loop.engine.ended(c)
+		}
+	}
+}
+
 // afterEnd tells what may have come after the peer's orderly end: a reset, of
 // which reading doesn't tell.
 func (c *Conn) afterEnd() {
-	if c.closed || c.paused || c.lost {
+	if c.closed || c.deaf() || c.lost {
 		return
 	}
 	if c.broken && c.failed == nil {
@@ -307,6 +341,9 @@ func (c *Conn) afterEnd() {
 
 // flush writes what was kept.
 func (c *Conn) flush() {
+	if c.frozen {
+		return
+	}
 	if len(c.out) > 0 && c.sending == 0 {
 		// A failure has dropped what is kept, and there is nothing to cut.
 		if n := c.loop.engine.write(c, c.out); n < len(c.out) {

@@ -52,8 +52,17 @@ type engine interface {
 	// proceed goes on to receive after a pause, and to the end after a write
 	// that has failed.
 	proceed(c *Conn)
+	// ended is told that the peer's orderly end was delivered: from then on a
+	// reset may come.
+	ended(c *Conn)
 	// release closes the descriptor, with all that is under way on it.
 	release(c *Conn)
+
+	// freeze ends what is under way on c; still reports whether it is. thaw
+	// begins again, before proceed is called.
+	freeze(c *Conn)
+	still(c *Conn) bool
+	thaw(c *Conn) error
 
 	listen(a *acceptor) error
 	unlisten(a *acceptor)
@@ -160,7 +169,24 @@ func (p *polling) write(c *Conn, b []byte) int {
 func (*polling) unsent(*Conn) int { return 0 }
 func (*polling) shutdown(c *Conn) { shutdownWrite(int(c.fd)) }
 func (*polling) proceed(c *Conn)  { c.read() }
-func (*polling) release(c *Conn)  { closeFD(int(c.fd)) }
+func (*polling) ended(*Conn)      {}
+
+func (p *polling) release(c *Conn) {
+	p.loop.dropHeld(c)
+	closeFD(int(c.fd))
+}
+
+// A descriptor that another process has too is watched until it is closed there
+// as well, unless the poller forgets it.
+func (p *polling) freeze(c *Conn) { p.poll.remove(int(c.fd)) }
+
+func (*polling) still(*Conn) bool { return true }
+
+// thaw watches c anew, which brings what can be told of it at once.
+func (p *polling) thaw(c *Conn) error {
+	c.watchedOut = c.watchedOut || len(c.out) > 0
+	return p.poll.add(int(c.fd), p.loop.id(c.slot), c.watchedOut)
+}
 
 func (p *polling) listen(a *acceptor) error { return p.poll.addListener(a.fd, p.loop.id(a.slot)) }
 func (p *polling) unlisten(a *acceptor)     { p.poll.remove(a.fd) }

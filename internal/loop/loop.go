@@ -68,21 +68,23 @@ const (
 
 // A Loop is one thread's connections. Make it with [New].
 type Loop struct {
-	opts    Options
-	engine  engine
-	name    Engine // of the engine
-	buf     []byte
-	slots   []slot
-	free    []uint32 // slots without a connection
-	timers  timerHeap
-	young   []newcomer // connections without all their options, the oldest first
-	ready   []*Conn    // who has to proceed without an event of the kernel's
-	running []*Conn    // ready's other half, while it is worked off
-	started time.Time
-	now     time.Duration // since started, as of the last wait
-	heard   time.Duration // when the kernel last had something to tell
-	load    atomic.Int64  // connections that there are
-	spare   int           // a descriptor given up when there is no other; noFD if none
+	opts     Options
+	engine   engine
+	name     Engine // of the engine
+	buf      []byte
+	slots    []slot
+	free     []uint32 // slots without a connection
+	timers   timerHeap
+	young    []newcomer      // connections without all their options, the oldest first
+	ready    []*Conn         // who has to proceed without an event of the kernel's
+	running  []*Conn         // ready's other half, while it is worked off
+	held     map[*Conn]*held // what was received and could not be delivered yet
+	freezing []freezing      // that are not done
+	started  time.Time
+	now      time.Duration // since started, as of the last wait
+	heard    time.Duration // when the kernel last had something to tell
+	load     atomic.Int64  // connections that there are
+	spare    int           // a descriptor given up when there is no other; noFD if none
 
 	mu       sync.Mutex
 	posted   []func()
@@ -109,7 +111,7 @@ var ErrStopped = errors.New("loop has ended")
 
 // New returns a loop that Run starts.
 func New(o Options) (*Loop, error) {
-	l := &Loop{opts: o.withDefaults(), buf: make([]byte, readSize), started: time.Now()}
+	l := &Loop{opts: o.withDefaults(), buf: make([]byte, readSize), held: make(map[*Conn]*held), started: time.Now()}
 	if err := l.choose(o.Engine); err != nil {
 		return nil, err
 	}
@@ -172,6 +174,7 @@ func (l *Loop) Run() error {
 		l.timers.fire(l.now)
 		l.mature()
 		l.runReady()
+		l.finishFreezes()
 		if !l.runPosted() {
 			return nil
 		}
@@ -203,7 +206,7 @@ func (l *Loop) patience() (d time.Duration, hold bool) {
 		}
 	}
 	switch {
-	case len(l.ready) > 0:
+	case len(l.ready) > 0 || len(l.freezing) > 0:
 		return 0, true
 	case d >= 0 && d <= heldWait:
 		return d, true

@@ -69,7 +69,10 @@ func (p *poller) addListener(fd int, id uint64) error {
 	return p.control(fd, unix.EVFILT_READ, unix.EV_ADD, 0)
 }
 
-func (p *poller) remove(fd int) { _ = p.control(fd, unix.EVFILT_READ, unix.EV_DELETE, 0) }
+func (p *poller) remove(fd int) {
+	_ = p.control(fd, unix.EVFILT_READ, unix.EV_DELETE, 0)
+	_ = p.control(fd, unix.EVFILT_WRITE, unix.EV_DELETE, 0) // which a listener doesn't have
+}
 
 func (p *poller) control(fd, filter, flags int, fflags uint32) error {
 	changes := make([]unix.Kevent_t, 1)

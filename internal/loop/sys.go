@@ -25,6 +25,11 @@ func openSpare() int {
 	return fd
 }
 
+// resetOnClose has closing the socket reset its connection.
+func resetOnClose(fd int) {
+	_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}) // fails only on what is no socket
+}
+
 // socketError takes the socket's pending error, nil if there is none.
 func socketError(fd int) error {
 	n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)

@@ -20,12 +20,11 @@ type uring struct {
 	ring   *ring
 	wakeFD int
 	sends  []send
-	free   []uint32 // sends that are not under way
-	batch  []uint32 // sends that the next enter, or one of this turn, submits
-	spare  []uint32 // the batch before it
-	hurry  bool     // somebody waits for the end of such a send
-	held   map[*Conn]*held
-	ended  []newcomer // connections that have told their end, the oldest first
+	free   []uint32   // sends that are not under way
+	batch  []uint32   // sends that the next enter, or one of this turn, submits
+	spare  []uint32   // the batch before it
+	hurry  bool       // somebody waits for the end of such a send
+	over   []newcomer // connections that have told their end, the oldest first
 }
 
 // A send is bytes on their way to the kernel. It is decided when the kernel has
@@ -35,13 +34,6 @@ type send struct {
 	buf   []byte
 	entry *sqe   // that says so
 	enter uint32 // the number of the enter before which it was prepared
-}
-
-// held is what arrived for a connection that is paused.
-type held struct {
-	bytes []byte
-	end   bool
-	err   error // of the end
 }
 
 const (
@@ -85,7 +77,7 @@ func newURing(l *Loop) (engine, error) {
 		r.close()
 		return nil, os.NewSyscallError("eventfd", err)
 	}
-	return &uring{loop: l, ring: r, wakeFD: wakeFD, held: make(map[*Conn]*held)}, nil
+	return &uring{loop: l, ring: r, wakeFD: wakeFD}, nil
 }
 
 func (u *uring) start() error {
@@ -132,7 +124,7 @@ func (u *uring) data(c *Conn, kind uint64) uint64 { return kind<<kindShift | u.l
 
 // turn gives the kernel what was prepared, waits and tells of the results.
 func (u *uring) turn(patience time.Duration, hold bool) (happened bool, err error) {
-	if u.watchEnded(); len(u.ended) > 0 && (patience < 0 || patience > watchAfter) {
+	if u.watchEnded(); len(u.over) > 0 && (patience < 0 || patience > watchAfter) {
 		patience = watchAfter
 	}
 	want := uint32(1)
@@ -212,9 +204,12 @@ func (u *uring) deliver(e cqe) {
 			c.flush()
 		}
 	case kindError:
-		if c := u.conn(e.data); c != nil && e.res > 0 && e.res&unix.POLLERR != 0 {
-			c.broken, c.readable = true, true
-			c.afterEnd()
+		if c := u.conn(e.data); c != nil {
+			c.polling = e.flags&cqeMore != 0
+			if e.res > 0 && e.res&unix.POLLERR != 0 {
+				c.broken, c.readable = true, true
+				c.afterEnd()
+			}
 		}
 	}
 }
@@ -271,9 +266,9 @@ func (u *uring) received(c *Conn, e cqe) {
 		c.receiving, c.stopping = false, false
 	}
 	switch {
-	case e.res > 0 && (c.paused || c.readable):
+	case e.res > 0 && (c.deaf() || c.readable):
 		c.readable = true
-		h := u.hold(c)
+		h := u.loop.hold(c)
 		h.bytes = append(h.bytes, u.ring.buffer(e)...)
 		if len(h.bytes) > mostHeld && c.receiving {
 			u.stopReceiving(c)
@@ -288,18 +283,18 @@ func (u *uring) received(c *Conn, e cqe) {
 		if e.res < 0 {
 			err = syscall.Errno(-e.res)
 		}
-		if c.paused || c.readable {
+		if c.deaf() || c.readable {
 			c.readable = true
-			h := u.hold(c)
+			h := u.loop.hold(c)
 			h.end, h.err = true, err
 			return
 		}
-		u.end(c, err)
+		c.end(err)
 		return
 	}
 	switch {
 	case c.closed:
-	case c.paused || c.readable:
+	case c.deaf() || c.readable:
 		c.readable = true
 	default:
 		u.receive(c)
@@ -322,69 +317,31 @@ func (u *uring) cancel(c *Conn, kind uint64) {
 	e.fd, e.addr = -1, u.data(c, kind)
 }
 
-func (u *uring) hold(c *Conn) *held {
-	h := u.held[c]
-	if h == nil {
-		h = new(held)
-		u.held[c] = h
-	}
-	return h
-}
-
-// end tells that no more bytes come.
-func (u *uring) end(c *Conn, err error) {
-	switch {
-	case c.lost:
-	case err != nil && (c.failed == nil || c.failed == syscall.EPIPE):
-		c.lose(err)
-	case c.failed != nil && c.failed != syscall.EPIPE:
-		c.lose(c.failed) // see Conn.read
-	default:
-		c.eof = true
-		c.handler.Closed(nil)
-		c.afterEnd()
-		if !c.closed && !c.lost {
-			u.ended = append(u.ended, newcomer{u.loop.id(c.slot), u.loop.now})
-		}
-	}
-}
+// ended notes that c has told its end.
+func (u *uring) ended(c *Conn) { u.over = append(u.over, newcomer{u.loop.id(c.slot), u.loop.now}) }
 
 // watchEnded has the kernel tell of a reset on connections that ended in order a
 // while ago.
 func (u *uring) watchEnded() {
 	n := 0
-	for ; n < len(u.ended) && u.loop.now-u.ended[n].since >= watchAfter; n++ {
-		if c := u.loop.conn(u.ended[n].id); c != nil && !c.lost {
+	for ; n < len(u.over) && u.loop.now-u.over[n].since >= watchAfter; n++ {
+		if c := u.loop.conn(u.over[n].id); c != nil && !c.lost && !c.frozen {
 			c.polling = true
 			e := u.prepare(c, opPollAdd, kindError)
 			e.len = pollMultishot // for the end, which is there already, and for what comes after it
 		}
 	}
-	u.ended = slices.Delete(u.ended, 0, n)
+	u.over = slices.Delete(u.over, 0, n)
 }
 
 // proceed goes on where a pause, or a write that failed, has interrupted.
 func (u *uring) proceed(c *Conn) {
-	if c.readable = c.paused; c.paused {
+	if c.readable = c.deaf(); c.readable {
 		return
 	}
-	if h := u.held[c]; h != nil {
-		if len(h.bytes) > 0 {
-			p := h.bytes
-			h.bytes = nil
-			c.handler.Received(p)
-			if c.closed || c.paused {
-				c.readable = !c.closed // the end may still be held
-				return
-			}
-		}
-		delete(u.held, c)
-		if h.end {
-			u.end(c, h.err)
-			return
-		}
+	if u.loop.deliverHeld(c) {
+		u.receive(c)
 	}
-	u.receive(c)
 }
 
 // write sends p, with what else is sent before the next enter. A write that is
@@ -445,7 +402,11 @@ func (u *uring) sent(i uint32, res int32) {
 	case c == nil:
 	case res >= 0 || res == -int32(unix.EAGAIN) || res == -int32(unix.EINTR):
 		c.out = append(bytes.Clone(s.buf[max(0, res):]), c.out...)
-		c.kept, c.watchedOut = true, true
+		c.kept = true
+		if c.frozen {
+			return
+		}
+		c.watchedOut = true
 		e := u.prepare(c, opPollAdd, kindRoom)
 		e.opFlags = unix.POLLOUT
 	default:
@@ -465,14 +426,7 @@ func (u *uring) shutdown(c *Conn) {
 
 // release closes c's descriptor, with everything that is under way on it.
 func (u *uring) release(c *Conn) {
-	if h := u.held[c]; h != nil {
-		if len(h.bytes) > 0 {
-			// Nobody has read it, which the peer would be told by a reset if it
-			// were with the kernel yet.
-			_ = unix.SetsockoptLinger(int(c.fd), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
-		}
-		delete(u.held, c)
-	}
+	u.loop.dropHeld(c)
 	if c.sending > 0 {
 		if c.writeEnd {
 			// The end comes after what was written, and before what a close over
@@ -491,6 +445,33 @@ func (u *uring) release(c *Conn) {
 		}
 	}
 	u.prepare(c, opClose, kindNone)
+}
+
+// freeze ends what waits for the peer. A write under way is awaited, which
+// doesn't: it takes what there is room for.
+func (u *uring) freeze(c *Conn) {
+	u.hurry = u.hurry || c.sending > 0
+	if c.receiving {
+		u.stopReceiving(c)
+	}
+	if c.watchedOut {
+		u.cancel(c, kindRoom)
+	}
+	if c.polling {
+		u.cancel(c, kindError)
+	}
+}
+
+func (u *uring) still(c *Conn) bool {
+	return !c.receiving && !c.watchedOut && !c.polling && c.sending == 0
+}
+
+// thaw leaves it to proceed to receive and to write.
+func (u *uring) thaw(c *Conn) error {
+	if c.eof && !c.lost {
+		u.ended(c)
+	}
+	return nil
 }
 
 // open begins a connection. The kernel makes it or refuses it while connect is

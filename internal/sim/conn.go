@@ -44,6 +44,9 @@ type Conn struct {
 	timerID uint64
 }
 
+// Handle says who is told what happens from now on.
+func (c *Conn) Handle(h Handler) { c.handler = h }
+
 // RemoteAddr returns the peer's address.
 func (c *Conn) RemoteAddr() netip.AddrPort { return c.remote }
 

@@ -1,0 +1,360 @@
+package app
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"agiproxy/balancer"
+	"agiproxy/internal/agisim"
+	"agiproxy/internal/handover"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
+)
+
+// A sibling is a successor in the same process.
+type sibling struct{}
+
+func (sibling) PID() int { return 0 }
+func (sibling) Kill()    {} // it sees the other hang up, and ends
+
+// inheritedSocket returns what a process of its own would have inherited.
+func inheritedSocket(t *testing.T, socket *os.File) *os.File {
+	t.Helper()
+	fd, err := descriptor(socket)
+	if err == nil {
+		fd, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return os.NewFile(uintptr(fd), "handover")
+}
+
+// upgrade has another App, with that file, take over, and returns it.
+func (p *program) upgrade(file string) *program {
+	p.t.Helper()
+	eventually(p.t, "it serves", func() bool { return p.log.count("listening") > 0 })
+	next := &program{t: p.t, log: &journal{t: p.t}, file: file, end: make(chan error, 1), stop: func() {}}
+	made := make(chan error, 1)
+	err := p.Upgrade(func(socket *os.File) (Successor, error) {
+		before, err := NewPredecessor(inheritedSocket(p.t, socket))
+		if err != nil {
+			return nil, err
+		}
+		go func() {
+			cfg, err := next.read()
+			if err != nil {
+				before.Refuse(err)
+				made <- err
+				return
+			}
+			next.App, err = New(Options{
+				Config: cfg, Reload: next.read, Predecessor: before,
+				Log: hclog.New(&hclog.LoggerOptions{Output: next.log, Level: hclog.Debug, Name: "next"}),
+			})
+			if err == nil {
+				next.run()
+			}
+			made <- err
+		}()
+		return sibling{}, nil
+	})
+	if err2 := <-made; err != nil || err2 != nil {
+		p.t.Fatalf("Upgrade() = %v, New() = %v; want nil", err, err2)
+	}
+	eventually(p.t, "the new one serves", func() bool { return next.log.count("listening") > 0 })
+	return next
+}
+
+// failingUpgrade has a process take over that does so as far as steps say, which
+// must fail.
+func (p *program) failingUpgrade(steps func(*handover.New)) error {
+	p.t.Helper()
+	var wg sync.WaitGroup
+	err := p.Upgrade(func(socket *os.File) (Successor, error) {
+		n, err := handover.Open(inheritedSocket(p.t, socket))
+		if err != nil {
+			return nil, err
+		}
+		wg.Go(func() {
+			defer n.Close()
+			steps(n)
+		})
+		return sibling{}, nil
+	})
+	wg.Wait()
+	if err == nil {
+		p.t.Fatal("Upgrade() = nil; want an error")
+	}
+	return err
+}
+
+func TestUpgradeMovesSessions(t *testing.T) {
+	s := startServer(t, "ivr1")
+	f := file(unprobed, s.entry(""))
+	p := serve(t, f)
+	place(t, p.addr(0), "menu").wantServed("ivr1")
+	held, inCommand := hold(t, p.addr(0), "hold", s), hold(t, p.addr(0), "exec", s)
+	next := p.upgrade(f)
+	p.ended()
+	if next.addr(0) != p.addr(0) || next.AdminAddr() != p.AdminAddr() {
+		t.Errorf("the new one listens on %s and %s; want %s and %s", next.addr(0), next.AdminAddr(), p.addr(0), p.AdminAddr())
+	}
+	if p.server.Sessions() != 0 || next.server.Sessions() != 2 {
+		t.Errorf("%d sessions are left, %d came; want 0 and 2", p.server.Sessions(), next.server.Sessions())
+	}
+	place(t, next.addr(0), "menu").wantServed("ivr1")
+	if !held.running() || !inCommand.running() {
+		t.Error("a call has ended")
+	}
+	last := next.upgrade(f)
+	next.ended()
+	s.release()
+	held.wantServed("ivr1")
+	s.Kill()
+	inCommand.wantFailure("BACKENDLOST")
+	last.wantOutcomes(map[string]uint64{"completed": 3, "lost": 1})
+	last.wantSeries(3, "agiproxy_sessions_total", "completed", "ivr")
+	last.wantSeries(1, "agiproxy_sessions_total", "lost", "ivr")
+	last.wantSeries(0, "agiproxy_sessions_active", "ivr1", "ivr")
+	last.wantSeries(4, "agiproxy_attempts_total", "ivr1", "ivr", "served")
+	if _, metrics := last.get("/metrics"); !strings.Contains(metrics, `agiproxy_session_duration_seconds_count{pool="ivr"} 4`) {
+		t.Error("/metrics of the last one doesn't count what the others have")
+	}
+}
+
+// What can't move ends where it is, and is counted by who serves then, even if that
+// is the next but one.
+func TestUpgradeLeavesWhatCanNotMove(t *testing.T) {
+	began := make(chan struct{})
+	lost, err := agisim.Listen("127.0.0.1:0", func(s *agisim.Session) {
+		s.Header()
+		s.Send("EXEC Wait 2")
+		close(began)
+		s.Await()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lost.Kill()
+	f := file(unprobed, `{name: lost, address: "`+lost.Addr().String()+`"}`)
+	p := serve(t, f)
+	c := place(t, p.addr(0), "dial")
+	<-began
+	lost.Kill()
+	eventually(t, "the backend is lost", func() bool {
+		n, _ := p.series("agiproxy_sessions_active", "lost", "ivr")
+		return n == 0
+	})
+	next := p.upgrade(f)
+	last := next.upgrade(f)
+	if p.server.Sessions() != 1 || last.server.Sessions() != 0 || len(p.end) > 0 || len(next.end) > 0 {
+		t.Errorf("%d sessions are left, %d came; want 1, 0, and all processes there", p.server.Sessions(), last.server.Sessions())
+	}
+	if _, err := p.registry.Gather(); err == nil {
+		t.Error("one that has handed over tells counts as if it served")
+	}
+	c.wantFailure("BACKENDLOST")
+	p.ended()
+	next.ended()
+	eventually(t, "the last one's count", func() bool {
+		n, _ := last.series("agiproxy_sessions_total", "lost", "ivr")
+		return n == 1
+	})
+	last.wantOutcomes(map[string]uint64{"lost": 1})
+}
+
+// A new process that fails, at whatever step, changes nothing.
+func TestFailedUpgrade(t *testing.T) {
+	s := startServer(t, "ivr1")
+	p := serve(t, file(unprobed, s.entry("")))
+	held := hold(t, p.addr(0), "hold", s)
+	sessions := func(n *handover.New) {
+		_, files, err := n.Hello()
+		if err != nil {
+			t.Error(err)
+		}
+		handover.CloseFiles(files)
+		n.Ready()
+		if _, files, err = n.Next(0); err != nil || len(files) != 2 {
+			t.Errorf("a parcel brings %d descriptors, %v; want 2", len(files), err)
+		}
+		handover.CloseFiles(files)
+	}
+	for name, steps := range map[string]func(*handover.New){
+		"ends at once": func(*handover.New) {},
+		"ends after hello": func(n *handover.New) {
+			_, files, _ := n.Hello()
+			handover.CloseFiles(files)
+		},
+		"refuses": func(n *handover.New) {
+			_, files, _ := n.Hello()
+			handover.CloseFiles(files)
+			n.Refuse(errors.New("no room"))
+		},
+		"ends when ready": func(n *handover.New) {
+			_, files, _ := n.Hello()
+			handover.CloseFiles(files)
+			n.Ready()
+		},
+		"ends with a session": sessions,
+		"ends with all": func(n *handover.New) {
+			sessions(n)
+			if _, _, err := n.Next(1); err != io.EOF {
+				t.Errorf("after the only parcel: %v; want its end", err)
+			}
+		},
+		"refuses with all": func(n *handover.New) {
+			sessions(n)
+			n.Next(1)
+			n.Refuse(errors.New("no room"))
+		},
+	} {
+		err := p.failingUpgrade(steps)
+		if refuses := strings.HasPrefix(name, "refuses"); refuses && !strings.Contains(err.Error(), "refused: no room") || !refuses && !errors.Is(err, handover.ErrGone) {
+			t.Errorf("%s: Upgrade() = %v", name, err)
+		}
+		place(t, p.addr(0), "menu").wantServed("ivr1")
+		p.wantSeries(1, "agiproxy_sessions_active", "ivr1", "ivr")
+		if !held.running() {
+			t.Fatalf("%s: the call under way has ended", name)
+		}
+	}
+	s.release()
+	held.wantServed("ivr1")
+	p.wantOutcomes(map[string]uint64{"completed": 8})
+}
+
+// A stop hangs an upgrade up that is under way.
+func TestUpgradeStopsWithTheProcess(t *testing.T) {
+	s := startServer(t, "ivr1")
+	p := serve(t, draining("1m", file(unprobed, s.entry(""))))
+	held := hold(t, p.addr(0), "hold", s)
+	met := make(chan struct{})
+	go func() {
+		<-met
+		p.stop()
+	}()
+	err := p.failingUpgrade(func(n *handover.New) {
+		_, files, _ := n.Hello()
+		handover.CloseFiles(files)
+		if err := p.Upgrade(nil); err != ErrUpgrading {
+			t.Errorf("a second Upgrade() = %v; want %v", err, ErrUpgrading)
+		}
+		close(met)
+		n.Next(0) // until the other hangs up
+	})
+	if !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Upgrade() = %v; want it hung up", err)
+	}
+	if err := p.Upgrade(nil); !errors.Is(err, errNotServing) {
+		t.Errorf("Upgrade() of one that stops = %v; want %v", err, errNotServing)
+	}
+	s.release()
+	held.wantServed("ivr1")
+	p.ended()
+	p.wantOutcomes(map[string]uint64{"completed": 1})
+}
+
+// The new one has another configuration: another pool, another listener, and none
+// any more where one was.
+func TestUpgradeToAnotherConfiguration(t *testing.T) {
+	s, other := startServer(t, "ivr1"), startServer(t, "ivr2")
+	gone := freeAddress(t)
+	p := serve(t, fileOn(`"127.0.0.1:0" "`+gone+`"`, unprobed, s.entry("")))
+	held := hold(t, gone, "hold", s)
+	next := p.upgrade(strings.Replace(fileOn(`"127.0.0.1:0" "[::1]:0"`, unprobed, other.entry("")), "  ivr:", "  night:", 1))
+	p.ended()
+	place(t, next.addr(0), "menu").wantServed("ivr2")
+	place(t, next.addr(1), "menu").wantServed("ivr2")
+	if c, err := net.Dial("tcp", gone); err == nil {
+		c.Close()
+		t.Errorf("connected to %s, which the new configuration doesn't have", gone)
+	}
+	next.wantSeries(1, "agiproxy_sessions_active", "ivr1", "ivr")
+	s.release()
+	held.wantServed("ivr1")
+	next.wantOutcomes(map[string]uint64{"completed": 3})
+	next.wantSeries(1, "agiproxy_sessions_total", "completed", "ivr")
+	if _, there := next.series("agiproxy_sessions_active", "ivr1", "ivr"); there {
+		t.Error("the backend that is gone still has sessions")
+	}
+}
+
+// What was found out about the backends needn't be found out again.
+func TestUpgradeKeepsVerdicts(t *testing.T) {
+	good, sick := startServer(t, "good"), startServer(t, "sick")
+	f := file(quick, good.entry(""), sick.entry(""), `{name: dead, address: "127.0.0.1:1"}`)
+	sick.setSick(true)
+	p := serve(t, f)
+	p.state("sick", "down")
+	p.state("dead", "down")
+	next := p.upgrade(f)
+	if got := next.log.count("changed state"); got > 0 || next.backend("sick").Healthy() || !next.backend("good").Healthy() {
+		t.Errorf("sick is up: %v, good is up: %v, %d changes; want no and yes, and none", next.backend("sick").Healthy(), next.backend("good").Healthy(), got)
+	}
+	sick.setSick(false)
+	next.state("sick", "up")
+}
+
+// A backend that goes down takes its sessions with it where that is wanted, also
+// those that have moved meanwhile.
+func TestUpgradeLosesWhatIsDown(t *testing.T) {
+	s := startServer(t, "ivr1")
+	f := file(strings.Replace(quick, "fall: 2", "fall: 2, on_down: lose", 1), s.entry(""))
+	p := serve(t, f)
+	held := hold(t, p.addr(0), "hold", s)
+	p.backend("ivr1").Backend.SetUp(false) // as if nobody had been told yet
+	next := p.upgrade(f)
+	held.wantFailure("BACKENDLOST")
+	next.wantOutcomes(map[string]uint64{"lost": 1})
+}
+
+func TestUpgradeNeedsRun(t *testing.T) {
+	p := prepare(t, file(unprobed, `"127.0.0.1:1"`))
+	if err := p.Upgrade(nil); err == nil {
+		t.Error("Upgrade() before Run = nil; want an error")
+	}
+	p.run()
+}
+
+func TestUpgradeWithoutABinary(t *testing.T) {
+	p := serve(t, file(unprobed, `"127.0.0.1:1"`))
+	eventually(t, "it serves", func() bool { return p.log.count("listening") > 0 })
+	want := errors.New("no such file")
+	if err := p.Upgrade(func(*os.File) (Successor, error) { return nil, want }); !errors.Is(err, want) {
+		t.Errorf("Upgrade() = %v; want %v", err, want)
+	}
+}
+
+// What operators have done to a backend goes on, to its deadline.
+func TestUpgradeKeepsWhatOperatorsHaveDone(t *testing.T) {
+	a, b := startServer(t, "a"), startServer(t, "b")
+	f := file(unprobed, a.entry(""), b.entry(""))
+	p := serve(t, f)
+	c := control{p.App}
+	for _, err := range []error{c.Drain("ivr", "a", time.Hour), c.SetWeight("ivr", "b", 7), c.Eject("ivr", "b", time.Hour)} {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	next := p.upgrade(f)
+	drained, weighed := next.backend("a"), next.backend("b")
+	if left := time.Until(drained.life.deadline.at); !drained.life.drained || left < 59*time.Minute || left > time.Hour || drained.Backend.State() != balancer.Drained {
+		t.Errorf("a is %v, drained by an operator %v, with %v left; want drained, yes, an hour", drained.Backend.State(), drained.life.drained, left)
+	}
+	if weighed.Weight() != 7 || weighed.Backend.State() != balancer.Ejected {
+		t.Errorf("b is %v with weight %d; want ejected, 7", weighed.Backend.State(), weighed.Weight())
+	}
+	if err := (control{next.App}).Enable("ivr", "a"); err != nil {
+		t.Error(err)
+	}
+	place(t, next.addr(0), "menu").wantServed("a")
+}
