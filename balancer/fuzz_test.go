@@ -403,6 +403,7 @@ func (q *queueScript) come(which int, b *Backend) {
 	switch err := pool.Wait(&g.Waiter); {
 	case err == nil:
 		q.waiting = append(q.waiting, g)
+	case err == ErrNoBackend && !slices.ContainsFunc(q.backends, func(b *Backend) bool { return !slices.Contains(tried, b) }):
 	case len(q.waiting) < q.options.Queue:
 		q.t.Fatalf("Wait = %v with %d who wait of %d", err, len(q.waiting), q.options.Queue)
 	}
