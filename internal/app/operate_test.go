@@ -283,6 +283,24 @@ func TestStatusAndReloadByAPI(t *testing.T) {
 	}
 }
 
+func TestStatusTellsWhoWaits(t *testing.T) {
+	one := startServer(t, "ivr1")
+	p := serve(t, file(unprobed+"queue: {timeout: 20s, limit: 10}", one.entry(", max_sessions: 1")))
+	held := hold(t, p.addr(0), "hold", one)
+	waiting := place(t, p.addr(0), "menu")
+	var s admin.Status
+	eventually(t, "one of two sessions is queued", func() bool {
+		p.api("GET", "/status", "", &s)
+		return s.Queued == 1 && s.Sessions == 2
+	})
+	one.release()
+	held.wantServed("ivr1")
+	waiting.wantServed("ivr1")
+	if p.api("GET", "/status", "", &s); s.Queued != 0 {
+		t.Errorf("%d sessions are queued; want none", s.Queued)
+	}
+}
+
 func TestEndingsAreTheLast(t *testing.T) {
 	var e endings
 	for i := range 250 {

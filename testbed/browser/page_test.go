@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/chromedp/chromedp"
@@ -280,14 +281,25 @@ func refusesOthers(t *testing.T, s *stage, b *browser) {
 }
 
 func losesAndFinds(t *testing.T, s *stage, b *browser) {
+	// Nobody closes the connection of a process that stands still, or of a network.
+	const lost = `document.getElementById('lost').checkVisibility()`
+	if err := s.process.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	b.await("it finds that agiproxy is silent", lost)
+	if err := s.process.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	b.await("it is live when agiproxy goes on", `!`+lost)
+
 	s.end(t)
-	b.await("it says that the connection is lost", `document.getElementById('lost').checkVisibility()`)
+	b.await("it says that the connection is lost", lost)
 	if text := see[string](b, `document.getElementById('lost').textContent`); !strings.Contains(text, "lost") {
 		t.Errorf("it says %q", text)
 	}
 	b.picture("lost")
 	s.start(t)
-	b.await("it is live again", `!document.getElementById('lost').checkVisibility() && document.getElementById('connection').textContent.includes('live')`)
+	b.await("it is live again", `!`+lost+` && document.getElementById('connection').textContent.includes('live')`)
 	b.await("it shows the new process's calls", `document.querySelector('#endings tbody tr')`)
 	b.complained() // that nobody answered
 }

@@ -112,7 +112,6 @@ func (s *stage) start(t *testing.T) {
 	s.process = exec.Command(s.binary, "serve", "--config", filepath.Base(s.config))
 	s.process.Dir = filepath.Dir(s.config)
 	s.process.Stdout, s.process.Stderr = &s.log, &s.log
-	s.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := s.process.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +130,9 @@ func (s *stage) start(t *testing.T) {
 	t.Fatalf("agiproxy isn't ready:\n%s", &s.log)
 }
 
+// end ends agiproxy, even if a test has made it stand still.
 func (s *stage) end(t *testing.T) {
+	_ = s.process.Process.Signal(syscall.SIGCONT)
 	_ = s.process.Process.Signal(syscall.SIGTERM)
 	if err := s.process.Wait(); err != nil && t.Failed() {
 		t.Logf("agiproxy: %v\n%s", err, &s.log)
