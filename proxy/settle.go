@@ -67,9 +67,10 @@ func (s *Session) lose(err error) {
 
 // blame tells the balancer of a loss for which the connection's own error
 // speaks. A script that closes too early says nothing against its server, and
-// neither does what a health check has said already.
+// neither does what a health check has said already, nor a reset after a hangup:
+// many servers close without reading HANGUP.
 func (s *Session) blame(err error) {
-	if _, ok := errors.AsType[syscall.Errno](err); ok {
+	if _, ok := errors.AsType[syscall.Errno](err); ok && !s.dialogue.HungUp() {
 		s.loan.Failed()
 	}
 }
