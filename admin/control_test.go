@@ -19,7 +19,8 @@ type fakeControl struct {
 	did      []string
 	sessions []Session
 	trace    fakeTrace
-	err      error // of a reload and an upgrade
+	err      error  // of a reload and an upgrade
+	upgrade  func() // what comes of an upgrade before it is answered; nil: nothing
 }
 
 var noon = time.Date(2026, 2, 3, 12, 0, 0, 0, time.UTC)
@@ -105,6 +106,9 @@ func (c *fakeControl) Reload() error {
 }
 func (c *fakeControl) Upgrade() (Upgrade, error) {
 	c.do("upgrade")
+	if c.upgrade != nil {
+		c.upgrade()
+	}
 	return Upgrade{PID: 77, Version: "1.2.4", Moved: 5, Left: 1, Frozen: .05, Duration: .08}, c.err
 }
 
