@@ -113,7 +113,8 @@ func (s *Server) Serve() {
 	}
 }
 
-// Close ends Serve, after giving answers under way a moment.
+// Close ends Serve, after giving answers under way a moment. One that has led to
+// Close, as that to an upgrade, is under way too.
 func (s *Server) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()

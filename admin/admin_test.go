@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -151,6 +152,38 @@ func TestCloseIsBounded(t *testing.T) {
 	c.SetReadDeadline(time.Now().Add(2 * time.Second)) // before ReadHeaderTimeout closes it anyway
 	if _, err := io.Copy(io.Discard, c); errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Error("the client's connection is open after Close")
+	}
+}
+
+// An upgrade closes the port on which it was ordered, and is answered all the same.
+func TestUpgradeIsAnsweredDuringClose(t *testing.T) {
+	c := newFakeControl()
+	s, err := Listen(t.Context(), "127.0.0.1:0", Options{Registry: registry(), Control: c})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer s.Close()
+	c.upgrade = func() {
+		all.Go(s.Close)
+		for { // until it has begun to
+			other, err := net.Dial("tcp", s.Addr().String())
+			if err != nil {
+				return
+			}
+			other.Close()
+		}
+	}
+	all.Go(s.Serve)
+	resp, err := http.Post("http://"+s.Addr().String()+"/api/v1/upgrade", "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer http.DefaultClient.CloseIdleConnections()
+	defer resp.Body.Close()
+	if body, err := io.ReadAll(resp.Body); err != nil || !strings.HasPrefix(string(body), `{"pid":77,`) {
+		t.Errorf("the answer is %s, %v", body, err)
 	}
 }
 

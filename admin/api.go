@@ -38,6 +38,8 @@ type Controller interface {
 	Kill(session uint32) error
 	Trace(session uint32) (Trace, error)
 	Reload() error
+	// Upgrade returns when another process has taken this one's place.
+	Upgrade() (Upgrade, error)
 }
 
 // A Trace is a dialogue that is read along, see [proxy.Trace].
@@ -133,6 +135,11 @@ func routes() []route {
 		{
 			method: "POST", path: "/reload", summary: "Read the configuration again; if something is wrong with it nothing changes",
 			result: Reload{}, errors: []int{409, 422}, handle: (*api).reload,
+		},
+		{
+			method: "POST", path: "/upgrade",
+			summary: "Start the program anew and hand over to it with all sessions that can move; if it doesn't come to that nothing changes",
+			result:  Upgrade{}, errors: []int{409, 422}, handle: (*api).upgrade,
 		},
 		{method: "GET", path: "/events", summary: "A snapshot each second", result: Snapshot{}, stream: true, errors: []int{503}, handle: (*api).events},
 		{method: "GET", path: "/openapi.json", summary: "This document", result: map[string]any{}, handle: (*api).openAPI},
@@ -381,6 +388,14 @@ func (a *api) reload(http.ResponseWriter, *http.Request) (any, error) {
 		return nil, err
 	}
 	return a.Status().LastReload, nil
+}
+
+func (a *api) upgrade(http.ResponseWriter, *http.Request) (any, error) {
+	u, err := a.Upgrade()
+	if err != nil {
+		return nil, err
+	}
+	return u, nil
 }
 
 // query returns a request's parameters, of which only these are known: one that

@@ -19,7 +19,8 @@ type fakeControl struct {
 	did      []string
 	sessions []Session
 	trace    fakeTrace
-	reload   error
+	err      error  // of a reload and an upgrade
+	upgrade  func() // what comes of an upgrade before it is answered; nil: nothing
 }
 
 var noon = time.Date(2026, 2, 3, 12, 0, 0, 0, time.UTC)
@@ -60,7 +61,7 @@ func (c *fakeControl) on(pool, backend, format string, args ...any) error {
 }
 
 func (c *fakeControl) Status() Status {
-	return Status{Version: "1.2.3", Started: noon, Ready: true, Sessions: 2, LastReload: Reload{Time: noon, OK: c.reload == nil}}
+	return Status{Version: "1.2.3", Started: noon, Ready: true, Sessions: 2, LastReload: Reload{Time: noon, OK: c.err == nil}}
 }
 func (c *fakeControl) Pools() []Pool {
 	b := wholeBackend()
@@ -101,7 +102,14 @@ func (c *fakeControl) Trace(id uint32) (Trace, error) {
 }
 func (c *fakeControl) Reload() error {
 	c.do("reload")
-	return c.reload
+	return c.err
+}
+func (c *fakeControl) Upgrade() (Upgrade, error) {
+	c.do("upgrade")
+	if c.upgrade != nil {
+		c.upgrade()
+	}
+	return Upgrade{PID: 77, Version: "1.2.4", Moved: 5, Left: 1, Frozen: .05, Duration: .08}, c.err
 }
 
 type fakeTrace struct {
@@ -128,7 +136,7 @@ func TestAPI(t *testing.T) {
 	bad := errors.New("agiproxy.yaml:3:5: unknown key")
 	for _, test := range []struct {
 		method, path, body string
-		reload             error
+		err                error // the controller's
 		status             int
 		want               string // in the answer
 		did                string // by the controller, listing apart
@@ -186,12 +194,16 @@ func TestAPI(t *testing.T) {
 		{"POST", "/reload", "", nil, 200, `"ok":true`, "reload"},
 		{"POST", "/reload", "", bad, 422, "agiproxy.yaml:3:5: unknown key", "reload"},
 		{"POST", "/reload", "", fmt.Errorf("started without a file: %w", ErrConflict), 409, "started without a file", "reload"},
+		{"POST", "/upgrade", "", nil, 200, `{"pid":77,"version":"1.2.4","moved":5,"left":1,"frozen_seconds":0.05,"duration_seconds":0.08}`, "upgrade"},
+		{"POST", "/upgrade", "", errors.New("new process: refused"), 422, `"detail":"new process: refused"`, "upgrade"},
+		{"POST", "/upgrade", "", fmt.Errorf("%w: an upgrade is under way", ErrConflict), 409, "not possible now: an upgrade is under way", "upgrade"},
+		{"GET", "/upgrade", "", nil, 405, "want POST", ""},
 		{"GET", "/reload", "", nil, 405, "want POST", ""},
 		{"GET", "/nothing", "", nil, 404, "the API has no /api/v1/nothing; see /api/v1/openapi.json", ""},
 		{"GET", "/", "", nil, 404, "", ""},
 	} {
 		c := newFakeControl()
-		c.reload = test.reload
+		c.err = test.err
 		w := ask(c, test.method, "/api/v1"+test.path, test.body)
 		if w.Code != test.status || !strings.Contains(w.Body.String(), test.want) {
 			t.Errorf("%s %s %s: %d %s; want %d and %s", test.method, test.path, test.body, w.Code, w.Body, test.status, test.want)
@@ -237,7 +249,7 @@ func TestOtherSitesChangeNothing(t *testing.T) {
 		{[]string{"Sec-Fetch-Site", "cross-site"}, 403},
 		{[]string{"Sec-Fetch-Site", "same-site"}, 403},
 	} {
-		for _, path := range []string{"/api/v1/backends/ivr/ivr1/drain", "/api/v1/reload", "/-/reload"} {
+		for _, path := range []string{"/api/v1/backends/ivr/ivr1/drain", "/api/v1/reload", "/api/v1/upgrade", "/-/reload"} {
 			if w := ask(newFakeControl(), "POST", path, "", test.header...); w.Code != test.want {
 				t.Errorf("POST %s with %q: %d; want %d", path, test.header, w.Code, test.want)
 			}

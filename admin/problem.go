@@ -9,7 +9,7 @@ import (
 
 // Errors that a [Controller] returns, with what was wrong wrapped around them.
 // Any other is the request's fault, such as a configuration that can't be
-// reloaded.
+// reloaded, or a program that can't take over.
 var (
 	ErrNotFound = errors.New("not found")
 	ErrConflict = errors.New("not possible now")

@@ -30,6 +30,16 @@ type Reload struct {
 	Error string    `json:"error" doc:"What was wrong; empty if nothing was."`
 }
 
+// Upgrade is a hand-over to another process.
+type Upgrade struct {
+	PID      int     `json:"pid" doc:"The number of the process that serves now."`
+	Version  string  `json:"version" doc:"Its version."`
+	Moved    int     `json:"moved" doc:"Sessions that go on there."`
+	Left     int     `json:"left" doc:"Sessions that can't move, and that the process before brings to their ends."`
+	Frozen   float64 `json:"frozen_seconds" doc:"How long the moved ones stood still."`
+	Duration float64 `json:"duration_seconds" doc:"How long it took altogether."`
+}
+
 // Pool is one pool with its backends.
 type Pool struct {
 	Name     string    `json:"name" doc:"Its name in the configuration."`

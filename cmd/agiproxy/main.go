@@ -98,7 +98,7 @@ dies, calls go on.`,
 	root.SuggestionsMinimumDistance = 2
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(newDemo(), newServe(), newRoute(), newCall(), newCheck(), newVersion(), newCompletion(), newMan())
-	root.AddCommand(newStatus(), newSessions(), newDrain(), newEnable(), newDisable(), newWeight(), newKill(), newTrace(), newReload())
+	root.AddCommand(newStatus(), newSessions(), newDrain(), newEnable(), newDisable(), newWeight(), newKill(), newTrace(), newReload(), newUpgrade())
 	return root
 }
 

@@ -121,3 +121,27 @@ the file, every fault is printed, nothing has changed, and the exit code is 1.`,
 		return display(ctx, r, "POST", "/reload", nil, func(admin.Reload) { fmt.Fprintln(r.out, "reloaded") })
 	})
 }
+
+func newUpgrade() *cobra.Command {
+	return remotely(&cobra.Command{
+		Use:   "upgrade",
+		Short: "Have a running agiproxy hand over to its new version",
+		Long: `upgrade does what USR2 does, and tells what came of it: the running agiproxy starts
+the program at its path anew, with the same arguments, and hands over to it with
+all sessions that can move. It returns when the new process serves. If it doesn't
+come to that, it says why, nothing has changed, and the exit code is 1.`,
+		Example: "  agiproxy upgrade",
+		Args:    wants(0, "none"),
+	}, func(ctx context.Context, r *remote, _ []string) error {
+		return display(ctx, r, "POST", "/upgrade", nil, r.upgraded)
+	})
+}
+
+// upgraded tells of an upgrade in a line or two.
+func (r *remote) upgraded(u admin.Upgrade) {
+	fmt.Fprintf(r.out, "agiproxy %s serves, process %d: %s moved, which stood still for %s\n",
+		printable(u.Version), u.PID, count(u.Moved, "session"), brief(u.Frozen))
+	if u.Left > 0 {
+		fmt.Fprintf(r.out, "%s can't move; the process before ends after them\n", count(u.Left, "session"))
+	}
+}

@@ -221,7 +221,7 @@ func TestReloadCommand(t *testing.T) {
 }
 
 func TestCommandsWithoutAProxy(t *testing.T) {
-	for _, command := range []string{"status", "sessions", "reload", "trace 1", "kill 1", "drain x", "enable x", "disable x", "weight x 1"} {
+	for _, command := range []string{"status", "sessions", "reload", "upgrade", "trace 1", "kill 1", "drain x", "enable x", "disable x", "weight x 1"} {
 		var stdout, stderr strings.Builder
 		code := run(append(strings.Fields(command), "--admin", "127.0.0.1:1"), &stdout, &stderr)
 		name, _, _ := strings.Cut(command, " ")

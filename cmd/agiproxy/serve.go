@@ -129,7 +129,7 @@ func serve(cmd *cobra.Command, f serveFlags) error {
 	b := buildInfo()
 	o := app.Options{
 		Config: cfg, File: f.config, Log: log, LogDropped: sink.Dropped,
-		Notify: systemd.NewNotifier(), Sockets: systemd.Sockets(), Predecessor: before,
+		Notify: systemd.NewNotifier(), Sockets: systemd.Sockets(), Begin: me.begin, Predecessor: before,
 		Version: b.version, Commit: b.commit, Date: b.date,
 	}
 	if f.config != "" {
@@ -145,7 +145,7 @@ func serve(cmd *cobra.Command, f serveFlags) error {
 		return err
 	}
 	log.Info("started", "version", b.version, "pid", os.Getpid())
-	return obeySignals(a, me.begin, signals, log)
+	return obeySignals(a, signals, log)
 }
 
 // newLogger returns the logger that the configuration wants. The journal knows
@@ -180,7 +180,7 @@ func flush(sink *logsink.Sink) {
 }
 
 // obeySignals runs the proxy and does what the signals say.
-func obeySignals(a *app.App, begin func(*os.File) (app.Successor, error), signals <-chan os.Signal, log hclog.Logger) error {
+func obeySignals(a *app.App, signals <-chan os.Signal, log hclog.Logger) error {
 	ctx, drain := context.WithCancel(context.Background())
 	defer drain()
 	var upgrades sync.WaitGroup
@@ -202,7 +202,7 @@ func obeySignals(a *app.App, begin func(*os.File) (app.Successor, error), signal
 				_ = a.Reload() // which logs what is wrong
 			case s == syscall.SIGUSR2:
 				upgrades.Go(func() {
-					if err := a.Upgrade(begin); errors.Is(err, app.ErrUpgrading) {
+					if _, err := a.Upgrade(); errors.Is(err, app.ErrUpgrading) {
 						log.Warn("signal for an upgrade is ignored", "error", err)
 					}
 				})

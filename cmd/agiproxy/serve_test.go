@@ -56,7 +56,7 @@ func start(t *testing.T, file string) *served {
 		t.Fatal(err)
 	}
 	s := &served{a, make(chan os.Signal, 2), make(chan error, 1), log}
-	go func() { s.ended <- obeySignals(a, nil, s.signals, hclog.NewNullLogger()) }()
+	go func() { s.ended <- obeySignals(a, s.signals, hclog.NewNullLogger()) }()
 	return s
 }
 

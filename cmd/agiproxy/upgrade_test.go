@@ -160,6 +160,13 @@ func (p *program) tryUpgrade(why string) {
 	}
 }
 
+// command runs a command on its admin port.
+func (p *program) command(args ...string) (code int, said string) {
+	var out strings.Builder
+	code = run(append(args, "--admin", p.admin), &out, &out)
+	return code, out.String()
+}
+
 // alive reports whether a process is.
 func alive(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
@@ -442,4 +449,42 @@ func TestFailedUpgradesChangeNothing(t *testing.T) {
 	x.held.Wait()
 	within(t, 20*time.Second, "the first process ends", func() bool { return !alive(p.pids[0]) })
 	within(t, 20*time.Second, "all calls are counted", func() bool { return p.metric("agiproxy_sessions_total") == float64(x.calls.Load()) })
+}
+
+// TestUpgradeCommand asks for an upgrade, and is answered by the process that ends
+// because of that.
+func TestUpgradeCommand(t *testing.T) {
+	x := &traffic{t: t, pause: 20 * time.Millisecond, over: make(chan struct{})}
+	p := startProgram(t, "", backend(t, x.serve))
+	x.address = p.address
+	x.hold(20)
+	within(t, 20*time.Second, "the held calls run", func() bool { return x.rounds.Load() > 20 })
+	config, err := os.ReadFile(p.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.write("nonsense")
+	const refused = "agiproxy: upgrade: new process: await ready: refused: "
+	if code, said := p.command("upgrade"); code != 1 || !strings.HasPrefix(said, refused) {
+		t.Errorf("upgrade to nonsense: %d, %s; want 1, and %s", code, said, refused)
+	}
+	p.write(string(config))
+	for range 5 {
+		code, said := p.command("upgrade")
+		within(t, 20*time.Second, "the new process's log", func() bool { return len(p.started()) > len(p.pids) })
+		p.pids = p.started()
+		want := fmt.Sprintf("agiproxy %s serves, process %d: 20 sessions moved, which stood still for ", buildInfo().version, p.pid())
+		if code != 0 || !strings.HasPrefix(said, want) || strings.Count(said, "\n") != 1 {
+			t.Fatalf("upgrade: %d, %s; want 0, and %s", code, said, want)
+		}
+		within(t, 20*time.Second, "the process before ends", func() bool { return !alive(p.pids[len(p.pids)-2]) })
+	}
+	code, said := p.command("upgrade", "--output", "json")
+	if code != 0 || !strings.HasPrefix(said, `{"pid":`) {
+		t.Errorf("upgrade --output json: %d, %s", code, said)
+	}
+	before := x.rounds.Load()
+	within(t, 20*time.Second, "calls go on", func() bool { return x.rounds.Load() > before+40 })
+	close(x.over)
+	x.held.Wait()
 }

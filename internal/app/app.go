@@ -47,6 +47,9 @@ type Options struct {
 	// listener of the configuration with the address of one uses it; the others
 	// are opened. The App owns them.
 	Sockets []*os.File
+	// Begin starts the process that takes this one's place at an upgrade, and gives
+	// it the socket as its Predecessor; nil: there can be no upgrade.
+	Begin func(socket *os.File) (Successor, error)
 	// Predecessor is the process whose place this one takes; nil: there is none.
 	Predecessor *Predecessor
 

@@ -195,3 +195,14 @@ func (c control) Reload() error {
 		return err
 	}
 }
+
+// Upgrade returns before the admin port closes here, which gives the answer its
+// time: see [admin.Server.Close].
+func (c control) Upgrade() (admin.Upgrade, error) {
+	u, err := c.App.Upgrade()
+	switch err {
+	case ErrUpgrading, errNotServing, errNoBegin:
+		err = fmt.Errorf("%w: %w", admin.ErrConflict, err)
+	}
+	return u, err
+}

@@ -151,7 +151,7 @@ type takeover struct {
 
 // receive takes all sessions, to which nothing happens yet.
 func (t *takeover) receive(talk *handover.New) (*estate, error) {
-	if err := talk.Ready(); err != nil {
+	if err := talk.Ready(t.opts.Version); err != nil {
 		return nil, err
 	}
 	for n := 0; ; n++ {

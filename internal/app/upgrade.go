@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"agiproxy/admin"
 	"agiproxy/internal/handover"
 	"agiproxy/internal/loop"
 	"agiproxy/proxy"
@@ -32,6 +33,7 @@ var (
 	// ErrUpgrading refuses an upgrade while another is under way, or was made.
 	ErrUpgrading = errors.New("an upgrade is under way")
 
+	errNoBegin    = errors.New("this process can't start another in its place")
 	errNotServing = errors.New("agiproxy doesn't serve yet, or stops")
 )
 
@@ -43,29 +45,34 @@ type Successor interface {
 	Kill()
 }
 
-// Upgrade hands over to a new process, which begin starts and gives the socket as
-// its [Options].Predecessor; the socket is closed afterwards. The new process
-// listens where this one does, and goes on with the sessions under way, all but
-// those that can't move, which this one brings to their ends before Run returns.
-// After an error, which is also logged, the new process is dead and nothing has
-// changed here.
-func (a *App) Upgrade(begin func(socket *os.File) (Successor, error)) error {
+// Upgrade hands over to a new process, which [Options].Begin starts. That listens
+// where this one does, and goes on with the sessions under way, all but those that
+// can't move, which this one brings to their ends before Run returns. After an
+// error, which is also logged, the new process is dead and nothing has changed here.
+func (a *App) Upgrade() (admin.Upgrade, error) {
 	if !a.upgrading.TryLock() {
-		return ErrUpgrading
+		return admin.Upgrade{}, ErrUpgrading
 	}
 	defer a.upgrading.Unlock()
+	if a.hasHanded() { // and Run hasn't noticed yet
+		return admin.Upgrade{}, ErrUpgrading
+	}
 	a.reloading.Lock()
 	defer a.reloading.Unlock()
 	defer moreProcessors()()
 	began := time.Now()
 	u := &upgrade{App: a}
-	if err := u.run(begin); err != nil {
+	if err := u.run(); err != nil {
 		a.log.Error("not handed over, this process goes on", "error", err)
-		return err
+		return admin.Upgrade{}, err
 	}
-	a.log.Info("handed over", "sessions", u.moved, "left", a.server.Sessions(), "frozen", time.Since(u.frozen), "duration", time.Since(began))
+	left, frozen, duration := a.server.Sessions(), time.Since(u.frozen), time.Since(began)
+	a.log.Info("handed over", "sessions", u.moved, "left", left, "frozen", frozen, "duration", duration)
 	close(a.handed)
-	return nil
+	return admin.Upgrade{
+		PID: u.next.PID(), Version: u.program, Moved: u.moved, Left: left,
+		Frozen: frozen.Seconds(), Duration: duration.Seconds(),
+	}, nil
 }
 
 // An upgrade is one attempt to hand over.
@@ -75,12 +82,13 @@ type upgrade struct {
 	next   Successor
 	fronts []*front
 
-	moved  int // sessions
-	frozen time.Time
-	conns  [][]*loop.Conn // by worker
+	program string // the new one's version
+	moved   int    // sessions
+	frozen  time.Time
+	conns   [][]*loop.Conn // by worker
 }
 
-func (u *upgrade) run(begin func(*os.File) (Successor, error)) (err error) {
+func (u *upgrade) run() (err error) {
 	u.mu.Lock()
 	serving := u.serving && !u.stopped
 	u.fronts = u.App.fronts
@@ -88,7 +96,10 @@ func (u *upgrade) run(begin func(*os.File) (Successor, error)) (err error) {
 	if !serving {
 		return errNotServing
 	}
-	if err := u.meet(begin); err != nil {
+	if u.opts.Begin == nil {
+		return errNoBegin
+	}
+	if err := u.meet(); err != nil {
 		return err
 	}
 	u.refuse()
@@ -104,12 +115,12 @@ func (u *upgrade) run(begin func(*os.File) (Successor, error)) (err error) {
 
 // meet starts the new process and waits until it could take over. After an error
 // it is dead.
-func (u *upgrade) meet(begin func(*os.File) (Successor, error)) error {
+func (u *upgrade) meet() error {
 	old, socket, err := handover.Pair()
 	if err != nil {
 		return err
 	}
-	u.next, err = begin(socket)
+	u.next, err = u.opts.Begin(socket)
 	socket.Close()
 	if err != nil {
 		old.Close()
@@ -124,7 +135,7 @@ func (u *upgrade) meet(begin func(*os.File) (Successor, error)) error {
 	if stopped {
 		err = errNotServing
 	} else if err = u.greet(); err == nil {
-		err = old.AwaitReady()
+		u.program, err = old.AwaitReady()
 	}
 	if err != nil {
 		u.next.Kill()

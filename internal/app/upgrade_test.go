@@ -1,15 +1,19 @@
 package app
 
 import (
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"agiproxy/admin"
 	"agiproxy/balancer"
 	"agiproxy/internal/agisim"
 	"agiproxy/internal/handover"
@@ -40,10 +44,16 @@ func inheritedSocket(t *testing.T, socket *os.File) *os.File {
 // upgrade has another App, with that file, take over, and returns it.
 func (p *program) upgrade(file string) *program {
 	p.t.Helper()
+	return p.upgradeBy(file, p.Upgrade)
+}
+
+// upgradeBy does so by an order.
+func (p *program) upgradeBy(file string, order func() (admin.Upgrade, error)) *program {
+	p.t.Helper()
 	eventually(p.t, "it serves", func() bool { return p.log.count("listening") > 0 })
 	next := &program{t: p.t, log: &journal{t: p.t}, file: file, end: make(chan error, 1), stop: func() {}}
 	made := make(chan error, 1)
-	err := p.Upgrade(func(socket *os.File) (Successor, error) {
+	p.opts.Begin = func(socket *os.File) (Successor, error) {
 		before, err := NewPredecessor(inheritedSocket(p.t, socket))
 		if err != nil {
 			return nil, err
@@ -56,7 +66,7 @@ func (p *program) upgrade(file string) *program {
 				return
 			}
 			next.App, err = New(Options{
-				Config: cfg, Reload: next.read, Predecessor: before,
+				Config: cfg, Reload: next.read, Predecessor: before, Version: "next",
 				Log: hclog.New(&hclog.LoggerOptions{Output: next.log, Level: hclog.Debug, Name: "next"}),
 			})
 			if err == nil {
@@ -65,9 +75,13 @@ func (p *program) upgrade(file string) *program {
 			made <- err
 		}()
 		return sibling{}, nil
-	})
+	}
+	u, err := order()
 	if err2 := <-made; err != nil || err2 != nil {
 		p.t.Fatalf("Upgrade() = %v, New() = %v; want nil", err, err2)
+	}
+	if u.Version != "next" || !(0 < u.Frozen && u.Frozen < u.Duration) {
+		p.t.Errorf("upgraded: %+v; want the new one's version, and times", u)
 	}
 	eventually(p.t, "the new one serves", func() bool { return next.log.count("listening") > 0 })
 	return next
@@ -78,7 +92,7 @@ func (p *program) upgrade(file string) *program {
 func (p *program) failingUpgrade(steps func(*handover.New)) error {
 	p.t.Helper()
 	var wg sync.WaitGroup
-	err := p.Upgrade(func(socket *os.File) (Successor, error) {
+	p.opts.Begin = func(socket *os.File) (Successor, error) {
 		n, err := handover.Open(inheritedSocket(p.t, socket))
 		if err != nil {
 			return nil, err
@@ -88,12 +102,68 @@ func (p *program) failingUpgrade(steps func(*handover.New)) error {
 			steps(n)
 		})
 		return sibling{}, nil
-	})
+	}
+	_, err := p.Upgrade()
 	wg.Wait()
 	if err == nil {
 		p.t.Fatal("Upgrade() = nil; want an error")
 	}
 	return err
+}
+
+// askUpgrade orders an upgrade on the admin port.
+func (p *program) askUpgrade() (u admin.Upgrade, err error) {
+	resp, err := http.Post("http://"+p.AdminAddr()+"/api/v1/upgrade", "", nil)
+	if err != nil {
+		return u, err
+	}
+	defer http.DefaultClient.CloseIdleConnections()
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != 200 {
+		err = fmt.Errorf("%d %s", resp.StatusCode, body)
+	}
+	if err == nil {
+		err = json.Unmarshal(body, &u)
+	}
+	return u, err
+}
+
+// The process that is asked closes its admin port because of that, and answers all
+// the same.
+func TestUpgradeOnTheAdminPort(t *testing.T) {
+	s := startServer(t, "ivr1")
+	f := file(unprobed, s.entry(""))
+	p := serve(t, f)
+	held := hold(t, p.addr(0), "hold", s)
+	next := p.upgradeBy(f, func() (admin.Upgrade, error) {
+		u, err := p.askUpgrade()
+		if u.Moved != 1 || u.Left != 0 {
+			t.Errorf("moved: %+v; want 1 session", u)
+		}
+		return u, err
+	})
+	p.ended()
+	next.opts.Begin = func(*os.File) (Successor, error) { return nil, errors.New("no such program") }
+	if _, err := next.askUpgrade(); err == nil || !strings.Contains(err.Error(), "422 ") || !strings.Contains(err.Error(), "no such program") {
+		t.Errorf("an upgrade to no program: %v; want 422, and why", err)
+	}
+	next.opts.Begin = nil
+	if _, err := next.askUpgrade(); err == nil || !strings.Contains(err.Error(), "409 ") {
+		t.Errorf("an upgrade of one that can't start any: %v; want 409", err)
+	}
+	s.release()
+	held.wantServed("ivr1")
+}
+
+// Between the hand-over and the end there is a moment in which another order may
+// come.
+func TestUpgradeOnlyOnce(t *testing.T) {
+	a := &App{handed: make(chan struct{})}
+	close(a.handed)
+	if _, err := a.Upgrade(); err != ErrUpgrading {
+		t.Errorf("Upgrade() of one that has handed over = %v; want %v", err, ErrUpgrading)
+	}
 }
 
 func TestUpgradeMovesSessions(t *testing.T) {
@@ -182,7 +252,7 @@ func TestFailedUpgrade(t *testing.T) {
 			t.Error(err)
 		}
 		handover.CloseFiles(files)
-		n.Ready()
+		n.Ready("")
 		if _, files, err = n.Next(0); err != nil || len(files) != 2 {
 			t.Errorf("a parcel brings %d descriptors, %v; want 2", len(files), err)
 		}
@@ -202,7 +272,7 @@ func TestFailedUpgrade(t *testing.T) {
 		"ends when ready": func(n *handover.New) {
 			_, files, _ := n.Hello()
 			handover.CloseFiles(files)
-			n.Ready()
+			n.Ready("")
 		},
 		"ends with a session": sessions,
 		"ends with all": func(n *handover.New) {
@@ -245,7 +315,7 @@ func TestUpgradeStopsWithTheProcess(t *testing.T) {
 	err := p.failingUpgrade(func(n *handover.New) {
 		_, files, _ := n.Hello()
 		handover.CloseFiles(files)
-		if err := p.Upgrade(nil); err != ErrUpgrading {
+		if _, err := p.Upgrade(); err != ErrUpgrading {
 			t.Errorf("a second Upgrade() = %v; want %v", err, ErrUpgrading)
 		}
 		close(met)
@@ -254,7 +324,7 @@ func TestUpgradeStopsWithTheProcess(t *testing.T) {
 	if !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Upgrade() = %v; want it hung up", err)
 	}
-	if err := p.Upgrade(nil); !errors.Is(err, errNotServing) {
+	if _, err := p.Upgrade(); !errors.Is(err, errNotServing) {
 		t.Errorf("Upgrade() of one that stops = %v; want %v", err, errNotServing)
 	}
 	s.release()
@@ -319,7 +389,7 @@ func TestUpgradeLosesWhatIsDown(t *testing.T) {
 
 func TestUpgradeNeedsRun(t *testing.T) {
 	p := prepare(t, file(unprobed, `"127.0.0.1:1"`))
-	if err := p.Upgrade(nil); err == nil {
+	if _, err := p.Upgrade(); err == nil {
 		t.Error("Upgrade() before Run = nil; want an error")
 	}
 	p.run()
@@ -329,7 +399,8 @@ func TestUpgradeWithoutABinary(t *testing.T) {
 	p := serve(t, file(unprobed, `"127.0.0.1:1"`))
 	eventually(t, "it serves", func() bool { return p.log.count("listening") > 0 })
 	want := errors.New("no such file")
-	if err := p.Upgrade(func(*os.File) (Successor, error) { return nil, want }); !errors.Is(err, want) {
+	p.opts.Begin = func(*os.File) (Successor, error) { return nil, want }
+	if _, err := p.Upgrade(); !errors.Is(err, want) {
 		t.Errorf("Upgrade() = %v; want %v", err, want)
 	}
 }

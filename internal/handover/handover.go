@@ -2,7 +2,7 @@
 // place, over a socket between the two.
 //
 //	old  → new   hello    what it listens on
-//	new  → old   ready    or refused, and why
+//	new  → old   ready    and which version of the program it is; or refused, and why
 //	old  → new   parcel   live sessions, with their descriptors; any number of them
 //	old  → new   end      how many parcels there were
 //	new  → old   have     it could go on with all of them, and touches none
@@ -230,11 +230,11 @@ func (o *Old) Limit(t time.Time) { _ = o.c.SetDeadline(t) } // fails only when i
 // Hello says what is listened on.
 func (o *Old) Hello(data []byte, files []int) error { return o.c.send(hello, data, files) }
 
-// AwaitReady waits until the new process could take over. A [RefusedError] says
-// why it can't.
-func (o *Old) AwaitReady() error {
-	_, _, _, err := o.c.receive(ready)
-	return err
+// AwaitReady waits until the new process could take over, and returns which version
+// of the program it is. A [RefusedError] says why it can't.
+func (o *Old) AwaitReady() (program string, err error) {
+	_, data, _, err := o.c.receive(ready)
+	return string(data), err
 }
 
 // Give gives sessions, with their descriptors.
@@ -278,8 +278,8 @@ func (n *New) Hello() (data []byte, files []int, err error) {
 	return data, files, err
 }
 
-// Ready says that this process could take over.
-func (n *New) Ready() error { return n.c.send(ready, nil, nil) }
+// Ready says that this process could take over, and which version of the program it is.
+func (n *New) Ready(program string) error { return n.c.send(ready, []byte(program), nil) }
 
 // Refuse says why it can't, at any time before commit, and hangs up.
 func (n *New) Refuse(why error) {

@@ -3,6 +3,7 @@ package handover
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -60,6 +61,15 @@ func files(t *testing.T, n int) []int {
 
 // TestConversation has it go well, with more in a message than a socket takes at
 // once, and as many descriptors as may go along.
+// awaitReady awaits a process that says it has that version.
+func awaitReady(o *Old, version string) error {
+	got, err := o.AwaitReady()
+	if err == nil && got != version {
+		err = fmt.Errorf("ready with version %q; want %q", got, version)
+	}
+	return err
+}
+
 func TestConversation(t *testing.T) {
 	o, n := pair(t)
 	mine := files(t, MaxFiles)
@@ -67,7 +77,7 @@ func TestConversation(t *testing.T) {
 	old := make(chan error, 1)
 	go func() {
 		old <- errors.Join(
-			o.Hello([]byte("listeners"), mine[:1]), o.AwaitReady(),
+			o.Hello([]byte("listeners"), mine[:1]), awaitReady(o, "1.2.3"),
 			o.Give(large, mine), o.Give(nil, nil), o.Give([]byte("x"), mine[:1]), o.AwaitHave(3),
 			o.Commit([]byte("counts")), o.Later([]byte("more")), func() error { o.Close(); return nil }())
 	}()
@@ -86,7 +96,7 @@ func TestConversation(t *testing.T) {
 	}
 	data, fds, err := n.Hello()
 	check("hello", data, fds, err, "listeners", 1)
-	if err := n.Ready(); err != nil {
+	if err := n.Ready("1.2.3"); err != nil {
 		t.Error(err)
 	}
 	for i, want := range []struct {
@@ -120,9 +130,9 @@ func TestOldSeesTheNewOneFail(t *testing.T) {
 		new  func(*New) // up to that step
 		old  func(*Old) error
 	}{
-		{"ready", func(n *New) { n.Hello() }, func(o *Old) error { return errors.Join(o.Hello(nil, nil), o.AwaitReady()) }},
-		{"have", func(n *New) { n.Hello(); n.Ready(); n.Next(0); n.Next(1) }, func(o *Old) error {
-			return errors.Join(o.Hello(nil, nil), o.AwaitReady(), o.Give(nil, nil), o.AwaitHave(1))
+		{"ready", func(n *New) { n.Hello() }, func(o *Old) error { return errors.Join(o.Hello(nil, nil), awaitReady(o, "")) }},
+		{"have", func(n *New) { n.Hello(); n.Ready(""); n.Next(0); n.Next(1) }, func(o *Old) error {
+			return errors.Join(o.Hello(nil, nil), awaitReady(o, ""), o.Give(nil, nil), o.AwaitHave(1))
 		}},
 	}
 	for _, step := range steps {
