@@ -378,6 +378,8 @@ func TestUpgradesDropNothing(t *testing.T) {
 	if n := x.faults.Load(); n > 0 {
 		t.Errorf("%d faults", n)
 	}
+	x.mu.Lock() // a backend may not have noted its last reply yet
+	defer x.mu.Unlock()
 	slices.Sort(x.trips)
 	t.Logf("%d held calls, %d calls altogether, %d upgrades, %d commands; round trip p50 %v, p99 %v, max %v", held, x.calls.Load(), upgrades,
 		len(x.trips), x.trips[len(x.trips)/2], x.trips[len(x.trips)*99/100], x.slowest)
