@@ -20,7 +20,7 @@ type collector struct {
 	sessions, duration, dispatch       *prometheus.Desc
 	attempts, commands, command, think *prometheus.Desc
 	queue, queued, replays, resumed    *prometheus.Desc
-	cutShort, first, ejections         *prometheus.Desc
+	cutShort, first, ejections, losses *prometheus.Desc
 	bytes, rejected                    *prometheus.Desc
 }
 
@@ -54,6 +54,8 @@ func (s *Server) Collector() prometheus.Collector {
 		cutShort: desc("agiproxy_hangups_in_command_total", "Callers who left while Asterisk ran a command.", "pool"),
 		first: desc("agiproxy_first_command_duration_seconds",
 			"Time from the header's being sent to the backend's first command.", "pool", "backend"),
+		losses: desc("agiproxy_backend_losses_total",
+			"Sessions that the backend lost before they ended, those included that another backend went on with.", "pool", "backend"),
 		ejections: desc("agiproxy_backend_ejections_total", "Times that the backend was ejected for failed sessions.", "pool", "backend"),
 		bytes:     desc("agiproxy_relay_bytes_total", "Bytes passed on, headers included.", "direction"),
 		rejected: desc("agiproxy_rejected_connections_total",
@@ -66,7 +68,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.up, c.state, c.active, c.sessions, c.duration, c.dispatch,
 		c.attempts, c.commands, c.command, c.think, c.bytes, c.rejected,
-		c.queue, c.queued, c.replays, c.resumed, c.cutShort, c.first, c.ejections,
+		c.queue, c.queued, c.replays, c.resumed, c.cutShort, c.first, c.ejections, c.losses,
 	} {
 		ch <- d
 	}
@@ -155,6 +157,7 @@ func (c *collector) collectCounts(ch chan<- prometheus.Metric) {
 			}
 		}
 		for backend, b := range p.backends {
+			count(c.losses, b.losses, name, backend)
 			times(c.first, &b.first, name, backend)
 			times(c.think, &b.think, name, backend)
 			for r, n := range b.attempts {

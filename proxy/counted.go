@@ -35,6 +35,7 @@ type CountedPool struct {
 // CountedBackend is what one backend's sessions have counted.
 type CountedBackend struct {
 	Attempts     map[string]uint64 // by result
+	Losses       uint64
 	First, Think CountedTimes
 }
 
@@ -120,7 +121,7 @@ func (p *poolCounts) export() *CountedPool {
 		}
 	}
 	for name, b := range p.backends {
-		x.Backends[name] = &CountedBackend{named[result](b.attempts[:]), b.first.export(), b.think.export()}
+		x.Backends[name] = &CountedBackend{named[result](b.attempts[:]), b.losses, b.first.export(), b.think.export()}
 	}
 	return x
 }
@@ -176,6 +177,7 @@ func (x *CountedPool) addTo(p *poolCounts) {
 	for name, b := range x.Backends {
 		to := p.backend(name)
 		numbered[result](to.attempts[:], b.Attempts)
+		to.losses += b.Losses
 		b.First.addTo(&to.first)
 		b.Think.addTo(&to.think)
 	}

@@ -39,6 +39,7 @@ type backendCounts struct {
 	pool     *poolCounts
 	name     string
 	attempts [numResults]uint64
+	losses   uint64    // sessions lost in mid-call, those included that another backend went on with
 	first    histogram // from the header's being sent to the first command
 	think    histogram
 }
@@ -139,6 +140,7 @@ func (p *poolCounts) add(other *poolCounts) {
 		for r, n := range b.attempts {
 			sum.attempts[r] += n
 		}
+		sum.losses += b.losses
 		sum.first.add(&b.first)
 		sum.think.add(&b.think)
 	}

@@ -31,19 +31,23 @@ var rescued = []struct {
 			"replays_total ivr": 2, "first_command_duration_seconds ivr3 ivr": 1,
 		}, nil},
 	{"resumed", "on_backend_loss resume", "asterisk header" + lostCall + "\nivr2 expects header\nwait 200ms" + servedBy("ivr2"), map[string]float64{
-		"resumed_sessions_total ivr": 1, "first_command_duration_seconds ivr1 ivr": 1, "first_command_duration_seconds ivr2 ivr": 1,
+		"backend_losses_total ivr1 ivr": 1,
+		"resumed_sessions_total ivr":    1, "first_command_duration_seconds ivr1 ivr": 1, "first_command_duration_seconds ivr2 ivr": 1,
 	}, map[string]time.Duration{
 		"dispatch_duration_seconds ivr":           0, // to the first command of all
 		"first_command_duration_seconds ivr2 ivr": 200 * time.Millisecond,
 	}},
 	{"resumed twice", "on_backend_loss resume", "asterisk header" + lostCall + strings.ReplaceAll(lostCall, "ivr1", "ivr2") + servedBy("ivr3"), map[string]float64{
+		"backend_losses_total ivr1 ivr": 1, "backend_losses_total ivr2 ivr": 1,
 		"resumed_sessions_total ivr": 2, "first_command_duration_seconds ivr1 ivr": 1,
 		"first_command_duration_seconds ivr2 ivr": 1, "first_command_duration_seconds ivr3 ivr": 1,
 	}, nil},
 	{"resumed after a silence", "on_backend_loss resume first_command_timeout 1s", "asterisk header\nivr1 expects header" + servedBy("ivr2"), map[string]float64{
-		"resumed_sessions_total ivr": 1, "first_command_duration_seconds ivr2 ivr": 1,
+		"backend_losses_total ivr1 ivr": 1,
+		"resumed_sessions_total ivr":    1, "first_command_duration_seconds ivr2 ivr": 1,
 	}, nil},
 	{"nobody left to resume", "on_backend_loss resume", "ivr2 refuses\nivr3 refuses\nasterisk header" + lostCall + told("BACKENDLOST"), map[string]float64{
+		"backend_losses_total ivr1 ivr":           1,
 		"first_command_duration_seconds ivr1 ivr": 1,
 	}, nil},
 	{"hangup while a command ran", "", "asterisk header\nivr1 expects header\nivr1 EXEC Wait 1\nasterisk expects EXEC Wait 1\nasterisk HANGUP\n" +
@@ -79,10 +83,12 @@ var rescued = []struct {
 		"backend_ejections_total ivr1 ivr": 1, "first_command_duration_seconds ivr2 ivr": 1,
 	}, nil},
 	{"ejected in mid-call", "ejection 1", "asterisk header" + lostCall + told("BACKENDLOST"), map[string]float64{
+		"backend_losses_total ivr1 ivr":    1,
 		"backend_ejections_total ivr1 ivr": 1, "first_command_duration_seconds ivr1 ivr": 1,
 	}, nil},
 	{"closed in mid-call, which is the script's fault", "ejection 1", "asterisk header\nivr1 expects header\nivr1 NOOP\nasterisk expects NOOP\nivr1 closes\n" +
 		"asterisk expects GET FULL VARIABLE agiproxy-*\nasterisk 200 result=0\nasterisk 200 result=1 (agiproxy-*)" + told("BACKENDLOST"), map[string]float64{
+		"backend_losses_total ivr1 ivr":           1,
 		"first_command_duration_seconds ivr1 ivr": 1,
 	}, nil},
 	{"served again after a failure", "ejection 2", "asterisk header\nivr1 expects header\nivr1 resets" + servedBy("ivr2"), map[string]float64{
@@ -106,7 +112,7 @@ func TestRescueIsCounted(t *testing.T) {
 				name, _, _ = strings.Cut(name, " ")
 				switch name {
 				case "replays_total", "resumed_sessions_total", "hangups_in_command_total", "first_command_duration_seconds",
-					"queue_duration_seconds", "backend_ejections_total":
+					"queue_duration_seconds", "backend_ejections_total", "backend_losses_total":
 					return false
 				}
 				return true

@@ -49,6 +49,9 @@ func (s *Session) lose(err error) {
 	}
 	s.partial = nil
 	s.unproved = false
+	if !s.hungUp() {
+		s.counts.losses++
+	}
 	switch {
 	case s.hungUp():
 		s.undispatch()
@@ -88,6 +91,9 @@ func (s *Session) rescue(lost *balancer.Backend, err error) {
 	s.dispatching.try(lost)
 	s.resumed = true
 	s.reason = err
+	_, _, uniqueID, _ := s.identity()
+	s.worker.server.opts.Log.Warn("backend lost, session goes on", // the record will be of whoever serves it then
+		"pool", s.pool.name, "backend", lost.Name(), "address", lost.Address(), "uniqueid", uniqueID, "error", err)
 	s.speech = &speech{status: "BACKENDLOST"}
 	if s.dialogue.Turn() == agi.AsterisksTurn || s.dialogue.MidReply() {
 		s.settle((*Session).resume)

@@ -38,8 +38,8 @@ for is typed from --digits.
 
 It prints each command (<) and reply (>) with the seconds since the start, and
 what the dialplan would find in AGISTATUS and AGIPROXYSTATUS. The exit code is 0
-only if the script was served to its end: Asterisk itself says SUCCESS even of
-a server that closes at once. The first interrupt (^C) hangs up, the second
+if the server closed in its own turn, be its script done or dead; with no command
+at all a hint says so. To be sure, have the script set a variable. The first interrupt (^C) hangs up, the second
 breaks off.`,
 		Example: `  agiproxy call agi://127.0.0.1:4577/welcome
   agiproxy call agi://127.0.0.1:4577/ivr?lang=de one "two words" --set PIN=1234 --digits 12#

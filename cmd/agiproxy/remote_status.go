@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -67,7 +68,10 @@ func (r *remote) summary(s *admin.Status) {
 	fmt.Fprintf(r.out, "agiproxy %s, up %s, %s, %s (%s)\n",
 		s.Version, brief(s.Uptime), count(s.Sessions, "session"), count(s.Loops, "loop"), s.Engine)
 	if l := s.LastReload; !l.OK {
-		fmt.Fprintf(r.out, "last reload failed %s ago: %s\n", brief(time.Since(l.Time).Seconds()), printable(l.Error))
+		fmt.Fprintf(r.out, "last reload failed %s ago:\n", brief(time.Since(l.Time).Seconds()))
+		for fault := range strings.Lines(l.Error) {
+			fmt.Fprintf(r.out, "  %s\n", printable(strings.TrimSuffix(fault, "\n")))
+		}
 	} else if s.ConfigFile != "" {
 		fmt.Fprintf(r.out, "%s, read %s ago\n", s.ConfigFile, brief(time.Since(l.Time).Seconds()))
 	}
