@@ -88,6 +88,7 @@ type App struct {
 	fronts  []*front
 	serving bool // Run has begun: the fronts are open and the backends watched
 	stopped bool
+	given   bool          // the backends' standing is told to that one: nothing may change it here any more
 	talk    *handover.Old // with the process that is to take over; nil: there is none
 }
 

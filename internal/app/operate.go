@@ -73,6 +73,9 @@ func (a *App) forgetOperator(b *backend) {
 func (a *App) change(pool, name string, do func(b *backend)) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.given { // the other process would never hear of it
+		return fmt.Errorf("%w: %w", admin.ErrConflict, ErrUpgrading)
+	}
 	i := slices.IndexFunc(a.version.backends, func(b *backend) bool { return b.pool == pool && b.conf.Name == name })
 	if i < 0 {
 		return fmt.Errorf("pool %s: backend %q: %w", pool, name, admin.ErrNotFound)

@@ -82,7 +82,7 @@ func (a *App) reload() error {
 func (a *App) adopt(v *version, fronts []*front) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.stopped {
+	if a.stopped || a.given {
 		return false
 	}
 	a.warnFixed(v.config)

@@ -277,6 +277,9 @@ func (t *takeover) begin(e *estate) {
 func (t *takeover) stand(b *backend, s *backendStanding) {
 	b.Stand(s.Standing)
 	b.known = true
+	if s.Standing.Ordered {
+		b.life.ejected = b.EjectedUntil()
+	}
 	b.life.drained = s.Drained
 	if s.Share != 0 {
 		b.life.share = s.Share

@@ -352,6 +352,7 @@ func (u *upgrade) give(parcels []packed) error {
 func (u *upgrade) commit() error {
 	e := estate{Counted: u.server.TakeCounts(), Tally: u.tally.take(), Frozen: u.frozen}
 	u.mu.Lock()
+	u.given = true
 	for _, b := range u.version.backends {
 		e.Backends = append(e.Backends, backendStanding{
 			Pool: b.pool, Name: b.conf.Name, Address: b.conf.Address, Standing: b.Standing(),
@@ -362,6 +363,9 @@ func (u *upgrade) commit() error {
 	u.opts.Notify.MainPID(u.next.PID())
 	if err := u.old.Commit(encode(&e)); err != nil {
 		u.opts.Notify.MainPID(os.Getpid())
+		u.mu.Lock()
+		u.given = false
+		u.mu.Unlock()
 		u.server.GiveCounts(e.Counted)
 		u.tally.give(e.Tally)
 		return err

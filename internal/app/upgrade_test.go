@@ -424,8 +424,45 @@ func TestUpgradeKeepsWhatOperatorsHaveDone(t *testing.T) {
 	if weighed.Weight() != 7 || weighed.Backend.State() != balancer.Ejected {
 		t.Errorf("b is %v with weight %d; want ejected, 7", weighed.Backend.State(), weighed.Weight())
 	}
+	if got := weighed.reason(balancer.Ejected.String()); got != "by an operator" {
+		t.Errorf("b is ejected since %q; want by an operator", got)
+	}
 	if err := (control{next.App}).Enable("ivr", "a"); err != nil {
 		t.Error(err)
 	}
 	place(t, next.addr(0), "menu").wantServed("a")
+}
+
+// A deadline that passes while nothing happens in the sessions is not forgotten.
+func TestUpgradeLosesWhatWasDisabledMeanwhile(t *testing.T) {
+	s := startServer(t, "ivr1")
+	p := serve(t, file(unprobed, s.entry("")))
+	held := hold(t, p.addr(0), "hold", s)
+	p.failingUpgrade(func(n *handover.New) {
+		_, files, _ := n.Hello()
+		handover.CloseFiles(files)
+		n.Ready("")
+		_, files, _ = n.Next(0)
+		handover.CloseFiles(files)
+		if err := (control{p.App}).Disable("ivr", "ivr1"); err != nil {
+			t.Error(err)
+		}
+		p.eachLoop(func(int, *worker) {}) // they have looked for its sessions
+	})
+	held.wantFailure("BACKENDLOST")
+	p.wantOutcomes(map[string]uint64{"lost": 1})
+}
+
+// What is told the process before after it has told what it knows would be lost.
+func TestUpgradedTakesNoOrders(t *testing.T) {
+	s := startServer(t, "ivr1")
+	f := file(unprobed, s.entry(""))
+	p := serve(t, f)
+	p.upgrade(f)
+	if err := (control{p.App}).Drain("ivr", "ivr1", 0); !errors.Is(err, admin.ErrConflict) || !errors.Is(err, ErrUpgrading) {
+		t.Errorf("Drain() = %v; want %v", err, ErrUpgrading)
+	}
+	if p.adopt(p.version, nil) {
+		t.Error("it goes over to another configuration; want it left alone")
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"slices"
+	"time"
 
 	"agiproxy/balancer"
 	"agiproxy/health"
@@ -127,8 +128,8 @@ func (v *version) find(b *balancer.Backend) *backend {
 	return nil
 }
 
-// loseDown ends, or resumes, the sessions on backends whose verdict came while
-// nothing happened in them.
+// loseDown ends, or resumes, the sessions on backends whose verdict, or whose
+// drain's deadline, came while nothing happened in them.
 func (a *App) loseDown() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -140,6 +141,9 @@ func (a *App) loseDownLocked() {
 	for _, b := range a.version.backends {
 		if b.health.OnDown == "lose" && !b.Healthy() {
 			a.onLoops(func(w *worker) { w.sessions.Lose(b.Backend, proxy.ErrDown) })
+		}
+		if at := b.life.deadline.at; !at.IsZero() && time.Until(at) <= 0 {
+			a.lose(b)
 		}
 	}
 }

@@ -238,12 +238,25 @@ func (o *Old) AwaitReady() (program string, err error) {
 }
 
 // Give gives sessions, with their descriptors.
-func (o *Old) Give(data []byte, files []int) error { return o.c.send(parcel, data, files) }
+func (o *Old) Give(data []byte, files []int) error { return o.why(o.c.send(parcel, data, files)) }
+
+// why returns what the new process has said before it hung up, if it has: it may
+// refuse while it is still being given something.
+func (o *Old) why(err error) error {
+	if errors.Is(err, ErrGone) {
+		_, _, files, last := o.c.receive(have)
+		CloseFiles(files)
+		if _, ok := errors.AsType[*RefusedError](last); ok {
+			return last
+		}
+	}
+	return err
+}
 
 // AwaitHave says that n parcels were all, and waits until the new process has them.
 func (o *Old) AwaitHave(n int) error {
 	if err := o.c.send(end, binary.BigEndian.AppendUint64(nil, uint64(n)), nil); err != nil {
-		return err
+		return o.why(err)
 	}
 	_, _, _, err := o.c.receive(have)
 	return err

@@ -223,3 +223,24 @@ func TestOpenWantsASocket(t *testing.T) {
 		t.Error("Open() of a file that is no socket: no error")
 	}
 }
+
+// One that refuses while it is given sessions says why, too.
+func TestRefusedWhileGiving(t *testing.T) {
+	o, n := pair(t)
+	go func() {
+		_, files, _ := n.Next(0)
+		CloseFiles(files)
+		n.Refuse(errors.New("no room"))
+	}()
+	own := files(t, 1)
+	defer CloseFiles(own)
+	var err error
+	for range 1000 { // more than the socket takes
+		if err = o.Give(make([]byte, 64<<10), own); err != nil {
+			break
+		}
+	}
+	if r, ok := errors.AsType[*RefusedError](err); !ok || r.Reason != "no room" {
+		t.Errorf("Give() = %v; want it refused for want of room", err)
+	}
+}

@@ -429,3 +429,23 @@ func TestFrozenCloseIsNobodysEnd(t *testing.T) {
 		})
 	}
 }
+
+// A connection that is frozen right after its peer's end is watched once, or the
+// watch that nobody knows of would keep it open.
+func TestFrozenAtTheEndIsClosed(t *testing.T) {
+	for _, e := range engines(t) {
+		m := newMoving(t, startWith(t, e))
+		if err := m.peer.CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		m.wantTold("closed: <nil>")
+		m.freeze()
+		m.thawHere()
+		time.Sleep(30 * time.Millisecond) // the watch has begun
+		m.on(func() { m.conn.Close() })
+		_ = m.peer.SetReadDeadline(time.Now().Add(5 * time.Second))
+		if n, err := m.peer.Read(make([]byte, 1)); err != io.EOF {
+			t.Errorf("%s: the peer reads %d bytes, %v; want the end", e, n, err)
+		}
+	}
+}

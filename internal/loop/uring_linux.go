@@ -325,7 +325,7 @@ func (u *uring) ended(c *Conn) { u.over = append(u.over, newcomer{u.loop.id(c.sl
 func (u *uring) watchEnded() {
 	n := 0
 	for ; n < len(u.over) && u.loop.now-u.over[n].since >= watchAfter; n++ {
-		if c := u.loop.conn(u.over[n].id); c != nil && !c.lost && !c.frozen {
+		if c := u.loop.conn(u.over[n].id); c != nil && !c.lost && !c.frozen && !c.polling {
 			c.polling = true
 			e := u.prepare(c, opPollAdd, kindError)
 			e.len = pollMultishot // for the end, which is there already, and for what comes after it
