@@ -259,11 +259,14 @@ func (u *uring) received(c *Conn, e cqe) {
 	if e.flags&cqeBuffer != 0 {
 		defer u.ring.giveBack(uint16(e.flags >> cqeBufferShift))
 	}
-	if c == nil || c.lost {
+	if c == nil {
 		return
 	}
 	if e.flags&cqeMore == 0 {
 		c.receiving, c.stopping = false, false
+	}
+	if c.lost {
+		return
 	}
 	switch {
 	case e.res > 0 && (c.deaf() || c.readable):
