@@ -25,6 +25,10 @@ func (s State) String() string {
 	return [NumStates]string{"up", "busy", "down", "ejected", "drained"}[s]
 }
 
+// CanServe reports whether a backend in that state gets sessions, if only as the
+// last resort.
+func (s State) CanServe() bool { return s == Up || s == Busy }
+
 // progressWindow is how long a server may leave all its sessions without a move
 // and still count as being at work. A script's turn is seldom longer: it reads
 // a database or calls a web service.

@@ -89,10 +89,7 @@ func (p *Pool) Backends() []*Backend { return p.backends }
 // CanServe reports whether a session could be given to some backend now, were
 // it not for limits.
 func (p *Pool) CanServe() bool {
-	return slices.ContainsFunc(p.backends, func(b *Backend) bool {
-		s := b.State()
-		return s == Up || s == Busy
-	})
+	return slices.ContainsFunc(p.backends, func(b *Backend) bool { return b.State().CanServe() })
 }
 
 // Pick lends the backend that the policy chooses among those that can serve and

@@ -100,7 +100,7 @@ func (c *collector) collectStates(ch chan<- prometheus.Metric) {
 		for _, b := range p.backends.Backends() {
 			ch <- prometheus.MustNewConstMetric(c.ejections, prometheus.CounterValue, float64(b.Ejections()), p.name, b.Name())
 			is := b.State()
-			gauge(c.up, number(is == balancer.Up || is == balancer.Busy), p.name, b.Name())
+			gauge(c.up, number(is.CanServe()), p.name, b.Name())
 			for st := range balancer.State(balancer.NumStates) {
 				gauge(c.state, number(st == is), p.name, b.Name(), st.String())
 			}

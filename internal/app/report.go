@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"time"
-
-	"agiproxy/balancer"
 )
 
 // reportEvery is how often the service manager is told how it goes, unless it
@@ -72,7 +70,7 @@ func (a *App) summary() string {
 	for _, p := range a.server.Table().Pools {
 		for _, b := range p.Backends().Backends() {
 			all++
-			if is := b.State(); is == balancer.Up || is == balancer.Busy {
+			if b.State().CanServe() {
 				able++
 			}
 		}
