@@ -67,7 +67,7 @@ func (s *Session) hear(p []byte) {
 		s.leave()
 	case s.dialogue.HungUp():
 		s.closeFront() // nobody is left to tell
-	case s.dialogue.Turn() != agi.BackendsTurn || s.dialogue.MidReply() || s.speech.leaving:
+	case s.underWay() || s.speech.leaving:
 	case s.state == answering && s.dialogue.Refused():
 		s.awaitHangup()
 	default:
@@ -97,7 +97,7 @@ func (s *Session) fail(status string, outcome Outcome, err error) {
 		return
 	}
 	s.speech = &speech{status: status, music: s.speech != nil && s.speech.music}
-	if s.dialogue.Turn() == agi.AsterisksTurn || s.dialogue.MidReply() {
+	if s.underWay() {
 		s.settle((*Session).answer)
 	} else {
 		s.answer()

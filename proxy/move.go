@@ -120,14 +120,6 @@ func (w *Worker) Freeze() []*Session {
 	return all
 }
 
-// leaveLine takes the session out of the line, to stand in line again.
-func (s *Session) leaveLine() {
-	if d := s.dispatching; d.waiter != nil {
-		s.pool.backends.Leave(d.waiter) // if it isn't there any more, takeSlot will give the slot back
-		d.waiter = nil
-	}
-}
-
 // Thaw has the sessions that Freeze has taken out, or that Restore has brought, go
 // on. It is called when their connections can be written to again, and before they
 // tell of anything.

@@ -83,15 +83,23 @@ func (s *Session) takeSlot(w *balancer.Waiter, l balancer.Loan) {
 	}, musicOff)
 }
 
-// unqueue leaves the queue, if the session is in it.
+// unqueue leaves the queue for good, if the session is in it.
 func (s *Session) unqueue() {
+	if s.leaveLine() {
+		s.worker.counts.pool(s.pool.name).queued.observe(s.now() - s.dispatching.queuedSince)
+	}
+}
+
+// leaveLine takes the session out of the line, maybe to stand in line again, and
+// reports whether it was in it.
+func (s *Session) leaveLine() bool {
 	d := s.dispatching
 	if d.waiter == nil {
-		return
+		return false
 	}
 	s.pool.backends.Leave(d.waiter) // if it isn't there any more, takeSlot will give the slot back
 	d.waiter = nil
-	s.worker.counts.pool(s.pool.name).queued.observe(s.now() - d.queuedSince)
+	return true
 }
 
 // hearQueued takes what Asterisk sends while the session waits.

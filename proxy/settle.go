@@ -54,11 +54,9 @@ func (s *Session) lose(err error) {
 	}
 	switch {
 	case s.hungUp():
-		s.undispatch()
 		s.conclude(Hangup, err)
 		s.closeFront()
 	case s.pool.opts.OnLoss == LossClose:
-		s.undispatch()
 		s.conclude(Lost, err)
 		s.closeFront()
 	case s.resumable():
@@ -66,6 +64,11 @@ func (s *Session) lose(err error) {
 	default:
 		s.fail("BACKENDLOST", Lost, err)
 	}
+}
+
+// underWay reports whether Asterisk still owes something for what it was sent.
+func (s *Session) underWay() bool {
+	return s.dialogue.Turn() == agi.AsterisksTurn || s.dialogue.MidReply()
 }
 
 // blame tells the balancer of a loss for which the connection's own error
@@ -95,7 +98,7 @@ func (s *Session) rescue(lost *balancer.Backend, err error) {
 	s.worker.server.opts.Log.Warn("backend lost, session goes on", // the record will be of whoever serves it then
 		"pool", s.pool.name, "backend", lost.Name(), "address", lost.Address(), "uniqueid", uniqueID, "error", err)
 	s.speech = &speech{status: "BACKENDLOST"}
-	if s.dialogue.Turn() == agi.AsterisksTurn || s.dialogue.MidReply() {
+	if s.underWay() {
 		s.settle((*Session).resume)
 		return
 	}
@@ -172,7 +175,6 @@ func (s *Session) hearSettling(p []byte) {
 	}
 	switch {
 	case s.dialogue.HungUp():
-		s.undispatch()
 		s.conclude(Hangup, s.reason)
 		s.closeFront() // nobody is left to tell
 	case s.speech.leaving: // no HANGUP yet
