@@ -83,6 +83,8 @@ type App struct {
 	handed    chan struct{} // closed when another process has taken over
 	heir      *heir         // of the process before; nil: there was none
 
+	freezeWithin time.Duration // the constant's value; tests wait for less
+
 	mu      sync.Mutex // guards what follows; only a reload changes the first two
 	version *version
 	fronts  []*front
@@ -114,6 +116,7 @@ func New(o Options) (*App, error) {
 	}
 	a := &App{
 		opts: o, log: o.Log, registry: prometheus.NewRegistry(), started: time.Now(), closed: make(chan struct{}), handed: make(chan struct{}),
+		freezeWithin: freezeWithin,
 	}
 	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	a.metrics = newMetrics(a.registry, o)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,6 +23,9 @@ const (
 	// passingWithin is how long sessions get that are about to be ones that can
 	// move. Nothing is accepted meanwhile: calls wait in the kernel.
 	passingWithin = 2 * time.Second
+	// freezeWithin is how long the kernel gets to end what is under way on the
+	// sessions' connections, which takes it a millisecond. All sessions wait meanwhile.
+	freezeWithin = 2 * time.Second
 	// haveWithin is how long the new process gets to take the sessions. Nothing
 	// happens in them meanwhile.
 	haveWithin = 5 * time.Second
@@ -35,6 +39,7 @@ var (
 
 	errNoBegin    = errors.New("this process can't start another in its place")
 	errNotServing = errors.New("agiproxy doesn't serve yet, or stops")
+	errRestless   = errors.New("sessions don't come to rest")
 )
 
 // A Successor is a process that was started to take this one's place.
@@ -213,9 +218,13 @@ func (u *upgrade) handOver() error {
 	if !u.awaitPassing() {
 		return errNotServing
 	}
-	parcels := u.freeze()
+	parcels, err := u.freeze()
+	if err != nil {
+		u.thaw()
+		return err
+	}
 	u.old.Limit(time.Now().Add(haveWithin))
-	err := u.give(parcels)
+	err = u.give(parcels)
 	if err == nil {
 		err = u.commit()
 	}
@@ -280,14 +289,13 @@ type packed struct {
 }
 
 // freeze has nothing happen any more in the sessions that can move, and packs
-// them.
-func (u *upgrade) freeze() []packed {
+// them. After an error, which says that this takes too long, they are to be thawed.
+func (u *upgrade) freeze() ([]packed, error) {
 	u.frozen = time.Now()
 	u.conns = make([][]*loop.Conn, len(u.workers))
 	by := make([][]packed, len(u.workers))
-	var wg sync.WaitGroup
+	still := make(chan struct{}, len(u.workers))
 	for i, w := range u.workers {
-		wg.Add(1)
 		if w.loop.Do(func() {
 			sessions := w.sessions.Freeze()
 			for _, s := range sessions {
@@ -299,18 +307,25 @@ func (u *upgrade) freeze() []packed {
 			}
 			w.loop.Freeze(u.conns[i], func() {
 				by[i] = pack(sessions)
-				wg.Done()
+				still <- struct{}{}
 			})
 		}) != nil {
-			wg.Done()
+			still <- struct{}{}
 		}
 	}
-	wg.Wait()
-	var all []packed
-	for _, p := range by {
-		all = append(all, p...)
+	late, end := context.WithTimeout(context.Background(), u.freezeWithin)
+	defer end()
+	for range u.workers {
+		select {
+		case <-still:
+		case <-late.Done():
+		}
+		if late.Err() != nil {
+			u.eachLoop(func(_ int, w *worker) { w.loop.StopFreezing() }) // none of them touches by any more
+			return nil, fmt.Errorf("%w within %v", errRestless, u.freezeWithin)
+		}
 	}
-	return all
+	return slices.Concat(by...), nil
 }
 
 // pack describes frozen sessions.

@@ -302,6 +302,37 @@ func TestFailedUpgrade(t *testing.T) {
 	p.wantOutcomes(map[string]uint64{"completed": 8})
 }
 
+// Sessions that don't come to rest in time go on, and so does the process.
+func TestUpgradeDoesNotWaitForRest(t *testing.T) {
+	s := startServer(t, "ivr1")
+	p := serve(t, draining("1m", file(unprobed, s.entry(""))))
+	held := hold(t, p.addr(0), "hold", s)
+	p.freezeWithin = -1 // which is over before any loop has answered
+	for _, stop := range []bool{false, true} {
+		err := p.failingUpgrade(func(n *handover.New) {
+			_, files, _ := n.Hello()
+			handover.CloseFiles(files)
+			n.Ready("")
+			if stop {
+				p.stop() // which has to wait for the upgrade
+			}
+		})
+		if !errors.Is(err, errRestless) && !stop {
+			t.Errorf("Upgrade() = %v; want %v", err, errRestless)
+		}
+		if !held.running() {
+			t.Fatal("the call under way has ended")
+		}
+		if !stop {
+			place(t, p.addr(0), "menu").wantServed("ivr1")
+		}
+	}
+	s.release()
+	held.wantServed("ivr1")
+	p.ended()
+	p.wantOutcomes(map[string]uint64{"completed": 2})
+}
+
 // A stop hangs an upgrade up that is under way.
 func TestUpgradeStopsWithTheProcess(t *testing.T) {
 	s := startServer(t, "ivr1")

@@ -36,8 +36,8 @@ type freezing struct {
 // Freeze has nothing happen any more on these connections, which must have been
 // made: no byte is read or written, no timer runs out and no handler is called,
 // until Thaw. What is under way in the kernel is ended, or awaited, and then done
-// is called; that takes as long as the kernel does, whatever the peers do. For
-// handlers and Do only.
+// is called; that takes as long as the kernel does, whatever the peers do, unless
+// StopFreezing comes before. For handlers and Do only.
 func (l *Loop) Freeze(conns []*Conn, done func()) {
 	for _, c := range conns {
 		c.frozen = true
@@ -46,6 +46,11 @@ func (l *Loop) Freeze(conns []*Conn, done func()) {
 	}
 	l.freezing = append(l.freezing, freezing{conns, done})
 }
+
+// StopFreezing gives up every Freeze that is not done: its done is not called any
+// more. Its connections are frozen until Thaw all the same, which may come at once.
+// For handlers and Do only.
+func (l *Loop) StopFreezing() { l.freezing = nil }
 
 // finishFreezes calls done where nothing is under way any more.
 func (l *Loop) finishFreezes() {

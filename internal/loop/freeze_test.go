@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -449,3 +450,88 @@ func TestFrozenAtTheEndIsClosed(t *testing.T) {
 		}
 	}
 }
+
+// restless is an engine that never gets to rest.
+type restless struct{ engine }
+
+func (restless) still(*Conn) bool { return false }
+
+// A Freeze that the kernel doesn't end is given up, and all goes on.
+func TestStopFreezing(t *testing.T) {
+	for _, e := range engines(t) {
+		for name, again := range map[string]func(m *moving){
+			"in a dialogue": func(m *moving) {
+				m.send("after")
+				m.wantReceived("before after")
+				m.on(func() { m.conn.Write([]byte("answer")) })
+				m.wantPeerReads("answer")
+			},
+			"with bytes kept": func(m *moving) {
+				m.wantPeerReads(strings.Repeat("0123456789abcdef", 512<<10))
+				m.wantTold("drained")
+			},
+			"after the end": func(m *moving) {
+				time.Sleep(3 * watchedAfter)
+				m.peer.SetLinger(0)
+				m.peer.Close()
+				m.wantTold("closed: <nil>", "closed: "+syscall.EPIPE.Error())
+			},
+		} {
+			t.Run(string(e)+"/"+name, func(t *testing.T) {
+				m := newMoving(t, startWith(t, e))
+				m.send("before ")
+				m.wantReceived("before ")
+				switch name {
+				case "with bytes kept":
+					m.on(func() { m.conn.Write([]byte(strings.Repeat("0123456789abcdef", 512<<10))) })
+				case "after the end":
+					m.peer.CloseWrite()
+					m.wantTold("closed: <nil>")
+					time.Sleep(3 * watchedAfter) // until it is watched
+				}
+				called := 0
+				m.on(func() {
+					l := m.loops[0]
+					l.engine = restless{l.engine}
+					l.Freeze([]*Conn{m.conn}, func() { called++ })
+				})
+				m.settle()
+				m.on(func() {
+					l := m.loops[0]
+					if len(l.freezing) != 1 || called != 0 {
+						t.Errorf("%d are freezing, %d done; want 1 and 0: it never rests", len(l.freezing), called)
+					}
+					l.StopFreezing()
+					l.engine = l.engine.(restless).engine
+				})
+				m.settle()
+				m.on(func() {
+					if called != 0 {
+						t.Error("done was called after StopFreezing")
+					}
+				})
+				m.thawHere()
+				again(m)
+			})
+		}
+		// A Thaw in the same moment as the Freeze: the kernel has heard of neither.
+		t.Run(string(e)+"/at once", func(t *testing.T) {
+			m := newMoving(t, startWith(t, e))
+			m.peer.CloseWrite()
+			m.wantTold("closed: <nil>")
+			time.Sleep(3 * watchedAfter)
+			m.on(func() {
+				m.loops[0].Freeze([]*Conn{m.conn}, func() { t.Error("done was called after StopFreezing") })
+				m.loops[0].StopFreezing()
+				m.conn.Thaw()
+			})
+			time.Sleep(3 * watchedAfter)
+			m.peer.SetLinger(0)
+			m.peer.Close()
+			m.wantTold("closed: <nil>", "closed: "+syscall.EPIPE.Error())
+		})
+	}
+}
+
+// watchedAfter is more than io_uring takes to watch a connection that has ended.
+const watchedAfter = 10 * time.Millisecond
