@@ -133,10 +133,15 @@ func (a *App) takeOver() error {
 		p.Refuse(err)
 		return fmt.Errorf("take over: %w", err)
 	}
+	a.opts.Notify.MainPID(os.Getpid())
+	begun := p.talk.Begun()
 	t.begin(e)
 	p.forget()
 	a.heir = &heir{talk: p.talk, done: make(chan struct{})}
 	go a.heir.listen(a)
+	if begun != nil {
+		a.log.Warn("the process before has ended early", "error", begun)
+	}
 	a.log.Info("took over", "sessions", t.sessions, "frozen", time.Since(e.Frozen), "duration", time.Since(began))
 	return nil
 }

@@ -234,6 +234,7 @@ func (u *upgrade) handOver() error {
 		return fmt.Errorf("new process: %w", err)
 	}
 	u.release()
+	u.awaitBegun()
 	return nil
 }
 
@@ -375,9 +376,7 @@ func (u *upgrade) commit() error {
 		})
 	}
 	u.mu.Unlock()
-	u.opts.Notify.MainPID(u.next.PID())
 	if err := u.old.Commit(encode(&e)); err != nil {
-		u.opts.Notify.MainPID(os.Getpid())
 		u.mu.Lock()
 		u.given = false
 		u.mu.Unlock()
@@ -385,8 +384,19 @@ func (u *upgrade) commit() error {
 		u.tally.give(e.Tally)
 		return err
 	}
-	u.old.Limit(time.Time{})
 	return nil
+}
+
+// awaitBegun waits until the new process has told the service manager that it is the
+// service now: were this one to end before, the manager would end the new one too.
+func (u *upgrade) awaitBegun() {
+	u.old.Limit(time.Now().Add(haveWithin))
+	if err := u.old.AwaitBegun(); err != nil {
+		u.log.Error("the new process has ended, and the sessions with it", "error", err)
+	} else {
+		u.opts.Notify.MainPID(u.next.PID()) // once more, for a manager that listens to this one alone
+	}
+	u.old.Limit(time.Time{})
 }
 
 // thaw has the sessions go on here.
@@ -418,8 +428,8 @@ func (a *App) hangUp() bool {
 	a.draining.Store(true)
 	a.mu.Lock()
 	a.stopped = true
-	if a.talk != nil && !a.hasHanded() {
-		a.talk.Close() // unless it is over, the upgrade fails now
+	if a.talk != nil && !a.given { // else it is over, and what comes later is still to be told
+		a.talk.Close() // the upgrade fails now
 	}
 	a.mu.Unlock()
 	a.upgrading.Lock()

@@ -241,6 +241,89 @@ func TestUpgradeLeavesWhatCanNotMove(t *testing.T) {
 	last.wantOutcomes(map[string]uint64{"lost": 1})
 }
 
+// What those count that could not move is told even if a stop comes in the moment in
+// which the new process is just taking over.
+func TestUpgradeTellsLaterThoughItStops(t *testing.T) {
+	began := make(chan struct{})
+	lost, err := agisim.Listen("127.0.0.1:0", func(s *agisim.Session) {
+		s.Header()
+		s.Send("EXEC Wait 1")
+		close(began)
+		s.Await()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lost.Kill()
+	p := serve(t, draining("1m", file(unprobed, `{name: lost, address: "`+lost.Addr().String()+`"}`)))
+	c := place(t, p.addr(0), "dial")
+	<-began
+	lost.Kill()
+	eventually(t, "the backend is lost", func() bool {
+		n, _ := p.series("agiproxy_sessions_active", "lost", "ivr")
+		return n == 0
+	})
+	told := make(chan error, 1)
+	p.opts.Begin = func(socket *os.File) (Successor, error) {
+		n, err := handover.Open(inheritedSocket(t, socket))
+		go func() {
+			defer n.Close()
+			_, files, _ := n.Hello()
+			handover.CloseFiles(files)
+			n.Ready("next")
+			n.Next(0)
+			n.Have()
+			p.stop()
+			eventually(t, "it stops", p.draining.Load)
+			time.Sleep(20 * time.Millisecond) // and hangs up, if it does
+			n.Begun()
+			data, err := n.Later()
+			var e estate
+			if err == nil {
+				err = decode(data, &e)
+			}
+			if err == nil && e.Counted == nil {
+				err = errors.New("nothing is counted")
+			}
+			told <- err
+		}()
+		return sibling{}, err
+	}
+	if _, err := p.Upgrade(); err != nil {
+		t.Errorf("Upgrade() = %v; want it done, as the other has committed", err)
+	}
+	if err := <-told; err != nil {
+		t.Errorf("counts of the session that stayed: %v", err)
+	}
+	c.wantFailure("BACKENDLOST")
+	p.ended()
+}
+
+// A new process that dies with all that it was given is told of.
+func TestUpgradeToOneThatDies(t *testing.T) {
+	p := serve(t, file(unprobed, `"127.0.0.1:1"`))
+	eventually(t, "it serves", func() bool { return p.log.count("listening") > 0 })
+	p.opts.Begin = func(socket *os.File) (Successor, error) {
+		n, err := handover.Open(inheritedSocket(t, socket))
+		go func() {
+			defer n.Close()
+			_, files, _ := n.Hello()
+			handover.CloseFiles(files)
+			n.Ready("next")
+			n.Next(0)
+			n.Have()
+		}()
+		return sibling{}, err
+	}
+	if _, err := p.Upgrade(); err != nil {
+		t.Error(err)
+	}
+	p.ended()
+	if p.log.count("the new process has ended, and the sessions with it") != 1 {
+		t.Error("the log doesn't tell of the new one's end")
+	}
+}
+
 // A new process that fails, at whatever step, changes nothing.
 func TestFailedUpgrade(t *testing.T) {
 	s := startServer(t, "ivr1")

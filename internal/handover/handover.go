@@ -7,6 +7,7 @@
 //	old  → new   end      how many parcels there were
 //	new  → old   have     it could go on with all of them, and touches none
 //	old  → new   commit   from here on they are the new one's, and the old one's no more
+//	new  → old   begun    the service manager knows that it is the service now
 //	old  → new   later    what the old one has counted of those that it kept; any number
 //
 // Up to commit either can give up, and the old one goes on as if nothing had been:
@@ -51,11 +52,12 @@ const (
 	end
 	have
 	commit
+	begun
 	later
 )
 
 func (k kind) String() string {
-	names := [...]string{"nothing", "hello", "ready", "refused", "parcel", "end", "have", "commit", "later"}
+	names := [...]string{"nothing", "hello", "ready", "refused", "parcel", "end", "have", "commit", "begun", "later"}
 	if int(k) < len(names) {
 		return names[k]
 	}
@@ -266,6 +268,14 @@ func (o *Old) AwaitHave(n int) error {
 // an error it has not got it.
 func (o *Old) Commit(data []byte) error { return o.c.send(commit, data, nil) }
 
+// AwaitBegun waits until the new process goes on with what commit has given it. An
+// error says that it doesn't, and that nobody does.
+func (o *Old) AwaitBegun() error {
+	_, _, files, err := o.c.receive(begun)
+	CloseFiles(files)
+	return err
+}
+
 // Later tells what came after the hand-over.
 func (o *Old) Later(data []byte) error { return o.c.send(later, data, nil) }
 
@@ -324,6 +334,10 @@ func (n *New) Have() (data []byte, err error) {
 	CloseFiles(files)
 	return data, err
 }
+
+// Begun says that this process goes on with what commit has given it, and that
+// whoever watches the old one knows so: that one may end now.
+func (n *New) Begun() error { return n.c.send(begun, nil, nil) }
 
 // Later waits for what comes after the hand-over; [ErrGone] says that the old
 // process has ended.

@@ -79,7 +79,7 @@ func TestConversation(t *testing.T) {
 		old <- errors.Join(
 			o.Hello([]byte("listeners"), mine[:1]), awaitReady(o, "1.2.3"),
 			o.Give(large, mine), o.Give(nil, nil), o.Give([]byte("x"), mine[:1]), o.AwaitHave(3),
-			o.Commit([]byte("counts")), o.Later([]byte("more")), func() error { o.Close(); return nil }())
+			o.Commit([]byte("counts")), o.AwaitBegun(), o.Later([]byte("more")), func() error { o.Close(); return nil }())
 	}()
 	check := func(what string, data []byte, got []int, err error, want string, count int) {
 		t.Helper()
@@ -111,6 +111,9 @@ func TestConversation(t *testing.T) {
 	}
 	data, err = n.Have()
 	check("commit", data, nil, err, "counts", 0)
+	if err := n.Begun(); err != nil {
+		t.Error(err)
+	}
 	data, err = n.Later()
 	check("later", data, nil, err, "more", 0)
 	if _, err := n.Later(); !errors.Is(err, ErrGone) {
