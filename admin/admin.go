@@ -27,6 +27,9 @@ type Options struct {
 	Ready     func() error // nil when calls can be served, else why not; safe for concurrent use
 	Profiling func() bool  // whether profiles are shown now; safe for concurrent use; nil: never
 	Log       hclog.Logger // nil: nothing is logged
+	// Hosts returns the names, in lower case, by which the port may be asked for
+	// beside its addresses and localhost. Safe for concurrent use; nil: there are none.
+	Hosts func() []string
 
 	// WebConfig is a file of TLS, users and client certificates, see
 	// [CheckWebConfig]; "" is plain HTTP for everybody. Certificates and users
@@ -37,6 +40,9 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	if o.Profiling == nil {
 		o.Profiling = func() bool { return false }
+	}
+	if o.Hosts == nil {
+		o.Hosts = func() []string { return nil }
 	}
 	if o.Log == nil {
 		o.Log = hclog.NewNullLogger()
@@ -61,15 +67,22 @@ func Listen(ctx context.Context, address string, o Options) (*Server, error) {
 	if err := CheckWebConfig(o.WebConfig); err != nil {
 		return nil, fmt.Errorf("web_config_file %s: %w", o.WebConfig, err)
 	}
+	safe, err := guarded(o.WebConfig)
+	if err != nil {
+		return nil, err
+	}
 	ln := o.Socket
 	if ln == nil {
-		var err error
 		if ln, err = new(net.ListenConfig).Listen(ctx, "tcp", address); err != nil {
 			return nil, err
 		}
 	}
 	requests, end := context.WithCancel(context.Background())
 	w := newWatch(o.Control)
+	h := handler(o, w)
+	if !safe {
+		h = knownHosts(o.Hosts, h)
+	}
 	return &Server{
 		listener: ln,
 		web:      o.WebConfig,
@@ -81,7 +94,7 @@ func Listen(ctx context.Context, address string, o Options) (*Server, error) {
 			}
 		},
 		http: &http.Server{
-			Handler:           handler(o, w),
+			Handler:           h,
 			BaseContext:       func(net.Listener) context.Context { return requests },
 			ReadHeaderTimeout: 5 * time.Second,
 			IdleTimeout:       2 * time.Minute,

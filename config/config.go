@@ -122,9 +122,10 @@ type Match struct {
 
 // Admin is where agiproxy shows its metrics and its own health.
 type Admin struct {
-	Address       string // host:port, port 0 one that the system chooses, loopback unless there is a WebConfigFile; "" = none
-	Profiling     bool   // whether Go's profiles are shown beside them
-	WebConfigFile string // TLS and users, in the format of Prometheus' exporter-toolkit; "" = none
+	Address       string   // host:port, port 0 one that the system chooses, loopback unless there is a WebConfigFile; "" = none
+	Profiling     bool     // whether Go's profiles are shown beside them
+	Hosts         []string // names, in lower case, by which the port may be asked for beside addresses and localhost
+	WebConfigFile string   // TLS and users, in the format of Prometheus' exporter-toolkit; "" = none
 }
 
 // Log is how the program logs.

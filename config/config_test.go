@@ -228,7 +228,7 @@ func TestAdminMayBeOpenBehindAWebConfigFile(t *testing.T) {
 			t.Errorf("%s: %v", test.admin, err)
 			continue
 		}
-		if want := (Admin{Address: test.address, WebConfigFile: test.file}); c.Admin != want {
+		if want := (Admin{Address: test.address, WebConfigFile: test.file}); !reflect.DeepEqual(c.Admin, want) {
 			t.Errorf("%s in %s: %+v; want %+v", test.admin, test.name, c.Admin, want)
 		}
 	}

@@ -28,6 +28,15 @@ func backendName(s string) (string, error) {
 	return s, nil
 }
 
+// askedFor checks the name of a machine, as a browser asks for it, and returns it as
+// names are compared.
+func askedFor(s string) (string, error) {
+	if len(s) > 253 || !hostName.MatchString(s) {
+		return "", errors.New("no name of a machine; want one such as proxy1.example.org, without port or path")
+	}
+	return strings.ToLower(strings.TrimSuffix(s, ".")), nil
+}
+
 // scriptName checks what the probe sends as agi_network_script: it is a part of
 // a header line and of agi_request.
 func scriptName(s string) (string, error) {

@@ -154,7 +154,13 @@ func (d *decoder) admin(key string, n *yaml.Node, a *Admin) {
 
 func (d *decoder) adminFields(a *Admin) fields {
 	return fields{
-		"address":         d.checked(&a.Address, `an address such as 127.0.0.1:9577, or ""`, adminAddress),
+		"address": d.checked(&a.Address, `an address such as 127.0.0.1:9577, or ""`, adminAddress),
+		"hosts": d.each(maxEntries, func(key string, n *yaml.Node) {
+			var host string
+			if d.checked(&host, "a name such as proxy1.example.org", askedFor)(key, n); host != "" {
+				a.Hosts = append(a.Hosts, host)
+			}
+		}),
 		"profiling":       d.boolean(&a.Profiling),
 		"web_config_file": d.checked(&a.WebConfigFile, "a file's path", d.path),
 	}

@@ -167,7 +167,7 @@ func (a *App) start() error {
 			return fmt.Errorf("admin: %w", err)
 		}
 		a.admin, err = admin.Listen(context.Background(), cfg.Admin.Address, admin.Options{
-			Registry: a.registry, Socket: socket, Control: control{a}, Ready: a.ready, Profiling: a.profiling,
+			Registry: a.registry, Socket: socket, Control: control{a}, Ready: a.ready, Profiling: a.profiling, Hosts: a.hosts,
 			WebConfig: cfg.Admin.WebConfigFile, Log: a.log.Named("admin"),
 		})
 		if err != nil {
@@ -413,4 +413,11 @@ func (a *App) profiling() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.version.config.Admin.Profiling
+}
+
+// hosts returns the names by which the admin port may be asked for now.
+func (a *App) hosts() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.version.config.Admin.Hosts
 }
