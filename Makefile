@@ -1,5 +1,5 @@
 # Every target is one command; what it does stands in the script.
-.PHONY: build test check fuzz bench gobench balance profile chaos testbed compose browser package deb release hooks
+.PHONY: build test check fuzz gosec bench gobench balance profile chaos testbed compose browser package deb release hooks
 
 build: ## the program, into ./agiproxy
 	tools/build
@@ -12,6 +12,9 @@ check: ## what needs no root, only Go and a C compiler: formatting, vet, staticc
 
 fuzz: ## ten minutes of each fuzz target
 	tools/fuzz 10m
+
+gosec: ## what gosec finds in the code; building it takes minutes
+	tools/gosec/run
 
 bench: ## agiproxy beside HAProxy and nginx, one more run for docs/performance.md; ten minutes on a machine that does nothing else
 	testbed/bench/run
