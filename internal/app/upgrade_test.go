@@ -481,6 +481,7 @@ func TestUpgradeToAnotherConfiguration(t *testing.T) {
 func TestUpgradeServesTheLastOfAListener(t *testing.T) {
 	s := startServer(t, "ivr1")
 	p := serve(t, file(unprobed, s.entry("")))
+	eventually(t, "it serves", func() bool { return p.log.count("listening") > 0 })
 	var waits *caller
 	p.opts.Begin = func(socket *os.File) (Successor, error) {
 		n, err := handover.Open(inheritedSocket(t, socket))
