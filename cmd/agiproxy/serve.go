@@ -183,8 +183,8 @@ func flush(sink *logsink.Sink) {
 func obeySignals(a *app.App, signals <-chan os.Signal, log hclog.Logger) error {
 	ctx, drain := context.WithCancel(context.Background())
 	defer drain()
-	var upgrades sync.WaitGroup
-	defer upgrades.Wait()
+	var orders sync.WaitGroup // each of which may take a while, and a stop must not wait for it
+	defer orders.Wait()
 	ended := make(chan error, 1)
 	go func() { ended <- a.Run(ctx) }()
 	cut := false
@@ -199,9 +199,9 @@ func obeySignals(a *app.App, signals <-chan os.Signal, log hclog.Logger) error {
 		case s := <-signals:
 			switch {
 			case s == syscall.SIGHUP:
-				_ = a.Reload() // which logs what is wrong
+				orders.Go(func() { _ = a.Reload() }) // which logs what is wrong
 			case s == syscall.SIGUSR2:
-				upgrades.Go(func() {
+				orders.Go(func() {
 					if _, err := a.Upgrade(); errors.Is(err, app.ErrUpgrading) {
 						log.Warn("signal for an upgrade is ignored", "error", err)
 					}

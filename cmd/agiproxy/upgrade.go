@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"syscall"
 
 	"agiproxy/internal/app"
 )
@@ -88,6 +89,8 @@ type child struct {
 }
 
 func (c *child) PID() int { return c.process.Pid }
+
+func (c *child) Reload() error { return c.process.Signal(syscall.SIGHUP) }
 
 func (c *child) Kill() {
 	c.kill.Do(func() { _ = c.process.Kill() }) // one that has ended needs none

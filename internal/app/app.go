@@ -81,6 +81,7 @@ type App struct {
 	reloading sync.Mutex    // one reload at a time; taken before mu
 	upgrading sync.Mutex    // one upgrade at a time; taken before reloading
 	handed    chan struct{} // closed when another process has taken over
+	successor Successor     // that has; set before handed is closed
 	heir      *heir         // of the process before; nil: there was none
 
 	freezeWithin time.Duration // the constant's value; tests wait for less

@@ -21,6 +21,11 @@ type greeting struct {
 	Given     int      // sockets that somebody else has opened, see Options.Sockets
 }
 
+// A beginning is what the new process tells when the sessions are its own.
+type beginning struct {
+	Unwanted []string // addresses of the greeting's listeners that its configuration doesn't have
+}
+
 // A consignment is sessions, whose descriptors are in this order: each session's
 // connection to Asterisk, and to its backend if there is one.
 type consignment struct {

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -191,21 +192,20 @@ func (c control) Trace(id uint32) (admin.Trace, error) {
 }
 
 func (c control) Reload() error {
-	switch err := c.App.Reload(); err {
-	case ErrNoFile, errStopping:
+	return conflict(c.App.Reload(), ErrNoFile, errStopping, ErrHanded)
+}
+
+// conflict marks an error that is one of these as what isn't possible now.
+func conflict(err error, these ...error) error {
+	if slices.ContainsFunc(these, func(e error) bool { return errors.Is(err, e) }) {
 		return fmt.Errorf("%w: %w", admin.ErrConflict, err)
-	default:
-		return err
 	}
+	return err
 }
 
 // Upgrade returns before the admin port closes here, which gives the answer its
 // time: see [admin.Server.Close].
 func (c control) Upgrade() (admin.Upgrade, error) {
 	u, err := c.App.Upgrade()
-	switch err {
-	case ErrUpgrading, errNotServing, errNoBegin:
-		err = fmt.Errorf("%w: %w", admin.ErrConflict, err)
-	}
-	return u, err
+	return u, conflict(err, ErrUpgrading, errNotServing, errNoBegin)
 }

@@ -2,6 +2,7 @@ package app
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -20,10 +21,14 @@ var errStopping = errors.New("agiproxy is stopping")
 // Reload reads the configuration anew and goes on with it. On an error, which
 // is also logged and counted, nothing has changed. No session is cut: those
 // under way end with what they began with. One reload waits for another, so
-// that what was read last is what is in force.
+// that what was read last is what is in force; and for an upgrade that is under way.
+// If another process has taken over, that one is told, and the error is [ErrHanded].
 func (a *App) Reload() error {
 	a.reloading.Lock()
 	defer a.reloading.Unlock()
+	if a.hasHanded() {
+		return a.passOnReload()
+	}
 	a.opts.Notify.Reloading()
 	defer func() {
 		a.opts.Notify.Status(a.summary())
@@ -39,6 +44,16 @@ func (a *App) Reload() error {
 	}
 	a.log.Info("configuration reloaded")
 	return nil
+}
+
+// passOnReload has the process read its configuration that has taken over.
+func (a *App) passOnReload() error {
+	if err := a.successor.Reload(); err != nil {
+		a.log.Error("configuration not reloaded", "error", fmt.Errorf("%w: process %d: %w", ErrHanded, a.successor.PID(), err))
+		return fmt.Errorf("%w: process %d: %w", ErrHanded, a.successor.PID(), err)
+	}
+	a.log.Info("reload passed on to the new process", "pid", a.successor.PID())
+	return fmt.Errorf("%w, and is told to reload: process %d", ErrHanded, a.successor.PID())
 }
 
 // reloaded takes the result of reading the configuration.

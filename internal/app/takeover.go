@@ -99,6 +99,16 @@ func (p *Predecessor) adminListener(address string) (net.Listener, error) {
 	return net.FileListener(p.admin)
 }
 
+// unwanted returns the addresses of the listeners that nobody has wanted.
+func (p *Predecessor) unwanted() (all []string) {
+	for address, files := range p.listeners {
+		if len(files) > 0 {
+			all = append(all, address)
+		}
+	}
+	return all
+}
+
 // forget closes what nobody has wanted.
 func (p *Predecessor) forget() {
 	for _, files := range p.listeners {
@@ -134,9 +144,10 @@ func (a *App) takeOver() error {
 		return fmt.Errorf("take over: %w", err)
 	}
 	a.opts.Notify.MainPID(os.Getpid())
-	begun := p.talk.Begun()
-	t.begin(e)
+	unwanted := p.unwanted()
 	p.forget()
+	begun := p.talk.Begun(encode(&beginning{unwanted}))
+	t.begin(e)
 	a.heir = &heir{talk: p.talk, done: make(chan struct{})}
 	go a.heir.listen(a)
 	if begun != nil {

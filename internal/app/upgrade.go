@@ -37,6 +37,9 @@ var (
 	// ErrUpgrading refuses an upgrade while another is under way, or was made.
 	ErrUpgrading = errors.New("an upgrade is under way")
 
+	// ErrHanded refuses what another process has to be told, which has taken over.
+	ErrHanded = errors.New("another process has taken over")
+
 	errNoBegin    = errors.New("this process can't start another in its place")
 	errNotServing = errors.New("agiproxy doesn't serve yet, or stops")
 	errRestless   = errors.New("sessions don't come to rest")
@@ -48,6 +51,8 @@ type Successor interface {
 	PID() int
 	// Kill ends it, if it hasn't ended, and waits for that.
 	Kill()
+	// Reload has it read its configuration anew.
+	Reload() error
 }
 
 // Upgrade hands over to a new process, which [Options].Begin starts. That listens
@@ -73,6 +78,7 @@ func (a *App) Upgrade() (admin.Upgrade, error) {
 	}
 	left, frozen, duration := a.server.Sessions(), time.Since(u.frozen), time.Since(began)
 	a.log.Info("handed over", "sessions", u.moved, "left", left, "frozen", frozen, "duration", duration)
+	a.successor = u.next
 	close(a.handed)
 	return admin.Upgrade{
 		PID: u.next.PID(), Version: u.program, Moved: u.moved, Left: left,
@@ -389,14 +395,28 @@ func (u *upgrade) commit() error {
 
 // awaitBegun waits until the new process has told the service manager that it is the
 // service now: were this one to end before, the manager would end the new one too.
+// What this one alone has listened on, nobody else will serve any more.
 func (u *upgrade) awaitBegun() {
 	u.old.Limit(time.Now().Add(haveWithin))
-	if err := u.old.AwaitBegun(); err != nil {
-		u.log.Error("the new process has ended, and the sessions with it", "error", err)
-	} else {
+	data, err := u.old.AwaitBegun()
+	var b beginning
+	if err == nil {
 		u.opts.Notify.MainPID(u.next.PID()) // once more, for a manager that listens to this one alone
+		err = decode(data, &b)
+	}
+	if err != nil {
+		u.log.Error("the new process has ended, and the sessions with it", "error", err)
 	}
 	u.old.Limit(time.Time{})
+	var unwanted []*front
+	for _, f := range u.fronts {
+		if slices.Contains(b.Unwanted, f.address) {
+			unwanted = append(unwanted, f)
+		}
+	}
+	closeFronts(without(u.fronts, unwanted))
+	u.accept(unwanted) // for what waits in their line, and would be reset
+	u.shut(unwanted)
 }
 
 // thaw has the sessions go on here.
@@ -419,7 +439,6 @@ func (u *upgrade) release() {
 		}
 	})
 	u.moved = before - u.server.Sessions()
-	closeFronts(u.fronts)
 }
 
 // hangUp ends an upgrade that is under way, and has none begin any more. It

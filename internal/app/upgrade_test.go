@@ -23,10 +23,11 @@ import (
 )
 
 // A sibling is a successor in the same process.
-type sibling struct{}
+type sibling struct{ reload func() error }
 
-func (sibling) PID() int { return 0 }
-func (sibling) Kill()    {} // it sees the other hang up, and ends
+func (sibling) PID() int        { return 0 }
+func (s sibling) Reload() error { return s.reload() }
+func (sibling) Kill()           {} // it sees the other hang up, and ends
 
 // inheritedSocket returns what a process of its own would have inherited.
 func inheritedSocket(t *testing.T, socket *os.File) *os.File {
@@ -74,7 +75,7 @@ func (p *program) upgradeBy(file string, order func() (admin.Upgrade, error)) *p
 			}
 			made <- err
 		}()
-		return sibling{}, nil
+		return sibling{func() error { return next.Reload() }}, nil
 	}
 	u, err := order()
 	if err2 := <-made; err != nil || err2 != nil {
@@ -276,7 +277,7 @@ func TestUpgradeTellsLaterThoughItStops(t *testing.T) {
 			p.stop()
 			eventually(t, "it stops", p.draining.Load)
 			time.Sleep(20 * time.Millisecond) // and hangs up, if it does
-			n.Begun()
+			n.Begun(encode(&beginning{}))
 			data, err := n.Later()
 			var e estate
 			if err == nil {
@@ -462,6 +463,9 @@ func TestUpgradeToAnotherConfiguration(t *testing.T) {
 		c.Close()
 		t.Errorf("connected to %s, which the new configuration doesn't have", gone)
 	}
+	if n := p.log.count("stopped listening"); n != 1 {
+		t.Errorf("the old one has stopped to listen %d times; want once: the other listener is the new one's", n)
+	}
 	next.wantSeries(1, "agiproxy_sessions_active", "ivr1", "ivr")
 	s.release()
 	held.wantServed("ivr1")
@@ -470,6 +474,60 @@ func TestUpgradeToAnotherConfiguration(t *testing.T) {
 	if _, there := next.series("agiproxy_sessions_active", "ivr1", "ivr"); there {
 		t.Error("the backend that is gone still has sessions")
 	}
+}
+
+// Who waits in the line of a listener that the new process doesn't want is served by
+// the old one.
+func TestUpgradeServesTheLastOfAListener(t *testing.T) {
+	s := startServer(t, "ivr1")
+	p := serve(t, file(unprobed, s.entry("")))
+	eventually(t, "it serves", func() bool { return p.log.count("listening") > 0 })
+	var waits *caller
+	p.opts.Begin = func(socket *os.File) (Successor, error) {
+		n, err := handover.Open(inheritedSocket(t, socket))
+		go func() {
+			defer n.Close()
+			_, files, _ := n.Hello()
+			handover.CloseFiles(files)
+			n.Ready("next")
+			n.Next(0)
+			waits = place(t, p.addr(0), "menu")
+			time.Sleep(50 * time.Millisecond) // it is in the line now
+			n.Have()
+			n.Begun(encode(&beginning{Unwanted: []string{"127.0.0.1:0"}}))
+			n.Later()
+		}()
+		return sibling{}, err
+	}
+	if _, err := p.Upgrade(); err != nil {
+		t.Fatal(err)
+	}
+	waits.wantServed("ivr1")
+	p.ended()
+}
+
+// An order to reload that comes during an upgrade is not lost: who serves then does it.
+func TestReloadDuringAnUpgrade(t *testing.T) {
+	a, b := startServer(t, "a"), startServer(t, "b")
+	f, other := file(unprobed, a.entry("")), file(unprobed, b.entry(""))
+	p := serve(t, f)
+	done := make(chan error, 1)
+	p.failingUpgrade(func(*handover.New) {
+		p.write(other)
+		go func() { done <- p.Reload() }()
+		time.Sleep(20 * time.Millisecond) // it waits
+	})
+	if err := <-done; err != nil {
+		t.Errorf("Reload() during an upgrade that fails = %v; want it done", err)
+	}
+	place(t, p.addr(0), "menu").wantServed("b")
+
+	next := p.upgrade(other)
+	next.write(f)
+	if err := (control{p.App}).Reload(); !errors.Is(err, admin.ErrConflict) || !errors.Is(err, ErrHanded) {
+		t.Errorf("Reload() of one that has handed over = %v; want %v", err, ErrHanded)
+	}
+	place(t, next.addr(0), "menu").wantServed("a")
 }
 
 // What was found out about the backends needn't be found out again.

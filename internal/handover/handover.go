@@ -7,7 +7,7 @@
 //	old  → new   end      how many parcels there were
 //	new  → old   have     it could go on with all of them, and touches none
 //	old  → new   commit   from here on they are the new one's, and the old one's no more
-//	new  → old   begun    the service manager knows that it is the service now
+//	new  → old   begun    it goes on with them, and what it doesn't want of what is listened on
 //	old  → new   later    what the old one has counted of those that it kept; any number
 //
 // Up to commit either can give up, and the old one goes on as if nothing had been:
@@ -270,10 +270,10 @@ func (o *Old) Commit(data []byte) error { return o.c.send(commit, data, nil) }
 
 // AwaitBegun waits until the new process goes on with what commit has given it. An
 // error says that it doesn't, and that nobody does.
-func (o *Old) AwaitBegun() error {
-	_, _, files, err := o.c.receive(begun)
+func (o *Old) AwaitBegun() (data []byte, err error) {
+	_, data, files, err := o.c.receive(begun)
 	CloseFiles(files)
-	return err
+	return data, err
 }
 
 // Later tells what came after the hand-over.
@@ -337,7 +337,7 @@ func (n *New) Have() (data []byte, err error) {
 
 // Begun says that this process goes on with what commit has given it, and that
 // whoever watches the old one knows so: that one may end now.
-func (n *New) Begun() error { return n.c.send(begun, nil, nil) }
+func (n *New) Begun(data []byte) error { return n.c.send(begun, data, nil) }
 
 // Later waits for what comes after the hand-over; [ErrGone] says that the old
 // process has ended.

@@ -70,6 +70,14 @@ func awaitReady(o *Old, version string) error {
 	return err
 }
 
+func awaitBegun(o *Old, want string) error {
+	got, err := o.AwaitBegun()
+	if err == nil && string(got) != want {
+		err = fmt.Errorf("begun with %q; want %q", got, want)
+	}
+	return err
+}
+
 func TestConversation(t *testing.T) {
 	o, n := pair(t)
 	mine := files(t, MaxFiles)
@@ -79,7 +87,7 @@ func TestConversation(t *testing.T) {
 		old <- errors.Join(
 			o.Hello([]byte("listeners"), mine[:1]), awaitReady(o, "1.2.3"),
 			o.Give(large, mine), o.Give(nil, nil), o.Give([]byte("x"), mine[:1]), o.AwaitHave(3),
-			o.Commit([]byte("counts")), o.AwaitBegun(), o.Later([]byte("more")), func() error { o.Close(); return nil }())
+			o.Commit([]byte("counts")), awaitBegun(o, "unwanted"), o.Later([]byte("more")), func() error { o.Close(); return nil }())
 	}()
 	check := func(what string, data []byte, got []int, err error, want string, count int) {
 		t.Helper()
@@ -111,7 +119,7 @@ func TestConversation(t *testing.T) {
 	}
 	data, err = n.Have()
 	check("commit", data, nil, err, "counts", 0)
-	if err := n.Begun(); err != nil {
+	if err := n.Begun([]byte("unwanted")); err != nil {
 		t.Error(err)
 	}
 	data, err = n.Later()
