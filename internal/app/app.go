@@ -158,6 +158,7 @@ func (a *App) start() error {
 		return err
 	}
 	a.warnUnused()
+	a.warnDescriptors(cfg)
 	if cfg.Admin.Address != "" {
 		socket, err := a.adminSocket(cfg)
 		if err != nil {

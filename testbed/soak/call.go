@@ -86,6 +86,7 @@ func (x *call) refused(text string) (ending, error) {
 // dialogue plays Asterisk to the session's end.
 func (x *call) dialogue() (ending, error) {
 	for {
+		x.conn.SetDeadline(time.Now().Add(callPatience))
 		line, err := x.in.ReadString('\n')
 		if err == io.EOF && line == "" {
 			return x.ended()
