@@ -1,5 +1,5 @@
 # Every target is one command; what it does stands in the script.
-.PHONY: build test check fuzz gosec bench gobench balance profile chaos testbed compose browser package deb release hooks
+.PHONY: build test check fuzz gosec bench gobench balance profile chaos soak testbed compose browser package deb release hooks
 
 build: ## the program, into ./agiproxy
 	tools/build
@@ -30,6 +30,9 @@ profile: ## where agiproxy's processor time goes under load, into cpu.pprof; a m
 
 chaos: ## what becomes of 500 calls whose servers come and go, beside HAProxy, for docs/failover.md; four minutes
 	testbed/chaos
+
+soak: ## half an hour of mixed calls, kills, reloads and upgrades, for docs/soak.md
+	testbed/soak/run
 
 testbed: ## real calls on a real Asterisk
 	testbed/run -v

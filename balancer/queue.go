@@ -16,6 +16,7 @@ type Waiter struct {
 	Tried []*Backend // which Ready won't bring
 	Key   uint64     // as for [Pool.Pick]
 	Ready func(Loan) // called once, by any goroutine; must not block, nor call the pool
+	Again bool       // it has waited in another process, which the limit let in
 }
 
 // A line is the sessions that wait for a slot in one pool. The first gets it
@@ -69,7 +70,7 @@ func (p *Pool) Wait(w *Waiter) error {
 		p.mu.Unlock()
 		return ErrNoBackend
 	}
-	if len(p.queue) >= p.opts.Queue {
+	if len(p.queue) >= p.opts.Queue && !w.Again {
 		p.mu.Unlock()
 		return ErrQueueFull
 	}

@@ -136,7 +136,7 @@ func (w *Worker) Thaw() {
 		return cmp.Compare(a.dispatching.queuedSince, b.dispatching.queuedSince)
 	})
 	for _, s := range waiting {
-		s.standInLine()
+		s.standInLine(true)
 	}
 }
 

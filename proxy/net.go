@@ -21,7 +21,8 @@ type Conn interface {
 	// Write sends p, or keeps a copy of what can't be sent now. A failure is
 	// told by Closed, after everything that the peer sent before it.
 	Write(p []byte)
-	// Buffered returns how many bytes are kept; Drained tells when they are gone.
+	// Buffered returns how many bytes are kept; Drained tells when they are gone: sent,
+	// or, while Pause holds Closed back, dropped with the connection.
 	Buffered() int
 	// CloseWrite ends this side in order, after what is kept.
 	CloseWrite()

@@ -24,7 +24,7 @@ func (s *Session) enqueue(err error) {
 		d.queuedUntil = s.after(s.pool.opts.QueueTimeout)
 	}
 	s.front.SetTimer(d.queuedUntil)
-	if !s.standInLine() {
+	if !s.standInLine(false) {
 		return
 	}
 	if d.waiter != nil && s.pool.opts.Music != "" && s.speech == nil {
@@ -35,9 +35,9 @@ func (s *Session) enqueue(err error) {
 
 // standInLine has the session wait behind those who wait already, and reports
 // whether it may. There may be a slot for it at once.
-func (s *Session) standInLine() bool {
+func (s *Session) standInLine(again bool) bool {
 	d := s.dispatching
-	w := &balancer.Waiter{Tried: d.tried, Key: d.key}
+	w := &balancer.Waiter{Tried: d.tried, Key: d.key, Again: again}
 	w.Ready = func(l balancer.Loan) {
 		// On whichever loop has given the slot back.
 		if s.worker.host.Do(func() { s.takeSlot(w, l) }) != nil {

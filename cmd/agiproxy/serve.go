@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"math"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -16,6 +19,7 @@ import (
 
 	"agiproxy/config"
 	"agiproxy/internal/app"
+	"agiproxy/internal/limits"
 	"agiproxy/internal/logsink"
 	"agiproxy/internal/systemd"
 )
@@ -144,8 +148,34 @@ func serve(cmd *cobra.Command, f serveFlags) error {
 	if err != nil {
 		return err
 	}
+	limitHeap(os.DirFS("/"), log)
 	log.Info("started", "version", b.version, "pid", os.Getpid())
 	return obeySignals(a, signals, log)
+}
+
+// limitHeap has Go collect garbage rather than exceed what the control group may use,
+// unless somebody has said what it may, and says what there is.
+func limitHeap(root fs.FS, log hclog.Logger) {
+	source := "GOMEMLIMIT"
+	if os.Getenv(source) == "" {
+		source = "control group"
+		memory, err := limits.Memory(root)
+		if err != nil {
+			log.Debug("no control group", "error", err) // as on a Mac
+		}
+		debug.SetMemoryLimit(limits.Heap(memory))
+	}
+	memory := debug.SetMemoryLimit(-1) // which changes nothing
+	text := fmt.Sprintf("%dMiB by %s", memory>>20, source)
+	if memory == math.MaxInt64 {
+		text = "no limit"
+	}
+	descriptors, err := limits.Descriptors()
+	if err != nil {
+		log.Warn("limits are not known", "error", err)
+		return
+	}
+	log.Info("limits", "descriptors", descriptors, "memory", text)
 }
 
 // newLogger returns the logger that the configuration wants. The journal knows

@@ -162,6 +162,7 @@ func (a *App) start() error {
 		return err
 	}
 	a.warnUnused()
+	a.warnDescriptors(cfg)
 	if cfg.Admin.Address != "" {
 		socket, err := a.adminSocket(cfg)
 		if err != nil {
@@ -260,7 +261,6 @@ func (a *App) Run(ctx context.Context) error {
 			}
 		})
 	}
-	a.log.Info("event loops run", "loops", len(a.workers), "engine", a.workers[0].loop.Engine())
 	if err := a.takeOver(); err != nil {
 		a.abort(&loops)
 		return err

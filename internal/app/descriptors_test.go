@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"agiproxy/config"
+	"agiproxy/internal/limits"
 )
 
 // childFile is the environment variable that holds the configuration of a
@@ -204,5 +205,31 @@ func TestNewWithoutDescriptorsLeavesNothing(t *testing.T) {
 	}
 	if left := held.left(); left != "" {
 		t.Errorf("left over: %s", left)
+	}
+}
+
+// TestTooFewDescriptorsAreTold at start and at a reload, before calls are shed.
+func TestTooFewDescriptorsAreTold(t *testing.T) {
+	have, err := limits.Descriptors()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const enough, tooMany = "max_sessions: 50", "max_sessions: 1000000"
+	if have > 2000000 {
+		t.Skipf("%d descriptors are enough for any max_sessions", have)
+	}
+	text := strings.Replace(file(quick, "127.0.0.1:1"), "  - address:", "  - "+enough+"\n    address:", 1)
+	p := prepare(t, text)
+	const said = "fewer descriptors than the listeners' max_sessions may need"
+	if n := p.log.count(said); n != 0 {
+		t.Errorf("it is said %d times with %s; want never: there are %d", n, enough, have)
+	}
+	p.run()
+	p.write(strings.Replace(text, enough, tooMany, 1))
+	if err := p.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	if n := p.log.count(said); n != 1 {
+		t.Errorf("it is said %d times with %s; want once: there are %d", n, tooMany, have)
 	}
 }

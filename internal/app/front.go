@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"agiproxy/config"
+	"agiproxy/internal/limits"
 	"agiproxy/internal/loop"
 	"agiproxy/proxy"
 )
@@ -44,6 +45,22 @@ func (a *App) listen(listeners []config.Listener, before []*front) (fronts []*fr
 		fronts = append(fronts, &front{c.Address, socket, proxy.NewListener(c.Address, listenerOptions(&c))})
 	}
 	return fronts, nil
+}
+
+// otherDescriptors is how many descriptors agiproxy needs besides those of sessions:
+// its loops, listeners, admin port, probes and log.
+const otherDescriptors = 100
+
+// warnDescriptors tells when the listeners let in more sessions than there are
+// descriptors for: one towards Asterisk, and one towards a backend.
+func (a *App) warnDescriptors(c *config.Config) {
+	wanted := uint64(otherDescriptors)
+	for _, l := range c.Listeners {
+		wanted += 2 * uint64(l.MaxSessions)
+	}
+	if have, err := limits.Descriptors(); err == nil && have < wanted {
+		a.log.Warn("fewer descriptors than the listeners' max_sessions may need", "descriptors", have, "wanted", wanted)
+	}
 }
 
 // socket returns a socket that listens on an address: one that was inherited, or

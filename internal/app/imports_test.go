@@ -11,15 +11,15 @@ import (
 // imports is who imports whom: a package that is not on a line's right is not
 // imported. ARCHITECTURE.md repeats it.
 const imports = `
-cmd/agiproxy  → internal/app, config, admin, admin/client, internal/agisim, internal/logsink, internal/systemd
-internal/app  → config, admin, proxy, health, balancer, agi, internal/{handover,loop,resolve,systemd}
+cmd/agiproxy  → internal/app, config, admin, admin/client, internal/agisim, internal/{limits,logsink,systemd}
+internal/app  → config, admin, proxy, health, balancer, agi, internal/{handover,limits,loop,resolve,systemd}
 admin/client  → admin
 admin         → proxy
 proxy         → agi, balancer
 health        → agi
 internal/agisim → agi
 config        → agi
-agi, balancer, internal/{handover,loop,sim,resolve,logsink,systemd} → nothing of ours
+agi, balancer, internal/{handover,limits,loop,sim,resolve,logsink,systemd} → nothing of ours
 `
 
 func TestImports(t *testing.T) {

@@ -211,6 +211,11 @@ func (c *Conn) proceed() {
 		c.thawed = false
 		c.flush()
 	}
+	if c.failed != nil && c.kept && c.paused && !c.frozen && !c.lost && !c.closed {
+		// Closed waits for Resume, and who would call that may wait for this.
+		c.kept = false
+		c.handler.Drained()
+	}
 	switch {
 	case c.closed || c.lost || c.frozen:
 	case c.connecting:

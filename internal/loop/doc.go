@@ -10,7 +10,8 @@
 //   - Events of one connection come in order, and none comes after Close.
 //   - No method of Conn calls a handler: what a call brings about, an error
 //     too, is told later.
-//   - What the kernel will not take is kept, and Drained tells when it is gone.
+//   - What the kernel will not take is kept, and Drained tells when it is gone, also
+//     with the connection while that is paused.
 //     Who writes is expected to look at Buffered and to stop reading from where
 //     the bytes come.
 //   - Bytes given to Received are valid during the call only.

@@ -66,6 +66,13 @@ func startLoop(t testing.TB) *Loop {
 	if err != nil {
 		t.Fatal(err)
 	}
+	run(t, l)
+	return l
+}
+
+// run runs l until the test is over.
+func run(t testing.TB, l *Loop) {
+	t.Helper()
 	ran := make(chan error, 1)
 	go func() { ran <- l.Run() }()
 	t.Cleanup(func() {
@@ -74,7 +81,6 @@ func startLoop(t testing.TB) *Loop {
 			t.Errorf("Run() = %v", err)
 		}
 	})
-	return l
 }
 
 // on runs f on the loop and waits for it.

@@ -290,6 +290,22 @@ var endCases = []scenario{
 
 // flowCases are about more bytes than a connection takes.
 var flowCases = []scenario{
+	{"what is kept is gone with a reset, while paused", func(s *stage) {
+		a, b := s.pair()
+		s.do(func() {
+			a.pause()
+			b.pause()
+			for at := 0; at < s.large(); at += 1 << 12 {
+				a.write(s.text(at, 1<<12))
+			}
+		})
+		s.settle()
+		s.want(a)
+		s.do(b.close)
+		s.want(a, "drained") // or the other side of a session would wait for that for ever
+		s.do(a.resume)
+		s.want(a, "drained", reset)
+	}},
 	{"slow reader", func(s *stage) {
 		a, b := s.pair()
 		got := s.count(b)

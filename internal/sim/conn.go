@@ -200,7 +200,7 @@ func (c *Conn) Cut() {
 				end.refuse(errTimeout)
 			case !end.closed && end.rst == nil:
 				end.rst = errTimeout
-				end.out = nil
+				end.drop()
 				end.read()
 			}
 		})
@@ -299,8 +299,17 @@ func (c *Conn) abort() {
 		if c.fin {
 			c.rst = errPipe
 		}
-		c.out = nil
+		c.drop()
 		c.read()
+	}
+}
+
+// drop drops what is kept. Who has paused may wait for it to be gone.
+func (c *Conn) drop() {
+	kept := len(c.out) > 0
+	c.out = nil
+	if kept && c.paused && !c.closed {
+		c.handler.Drained()
 	}
 }
 
