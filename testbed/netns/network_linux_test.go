@@ -18,9 +18,9 @@ type trouble struct {
 	largest int           // bytes; larger packets are dropped, and nobody is told. 0 means any size
 }
 
-// mostLost is how many packets of one connection are lost in a row, one way. TCP
-// waits twice as long each time, from 200ms: more of them would be an outage, which
-// other tests are about.
+// mostLost is how many packets of one connection are lost in a row, whichever way they
+// go. TCP waits twice as long each time, from 200ms: more of them would be an outage,
+// which other tests are about.
 const mostLost = 4
 
 // A network joins hosts: every packet that one of them sends passes here.
@@ -32,17 +32,14 @@ type network struct {
 	rand     *rand.Rand
 	ports    map[netip.Addr]*port
 	troubles map[way]trouble
-	lost     map[flow]int // packets in a row
+	lost     map[conversation]int // packets in a row
 }
 
 // A way leads from one host to another.
 type way struct{ from, to netip.Addr }
 
-// A flow is one way of a connection.
-type flow struct {
-	way
-	ports uint32 // the source's and the destination's
-}
+// A conversation is a connection, seen from the end with the smaller address.
+type conversation struct{ a, b netip.AddrPort }
 
 // A port is where a host is plugged in.
 type port struct {
@@ -59,7 +56,7 @@ type parcel struct {
 func newNetwork(t *testing.T) *network {
 	n := &network{
 		t: t, rand: rand.New(rand.NewPCG(1, 2)),
-		ports: make(map[netip.Addr]*port), troubles: make(map[way]trouble), lost: make(map[flow]int),
+		ports: make(map[netip.Addr]*port), troubles: make(map[way]trouble), lost: make(map[conversation]int),
 	}
 	t.Cleanup(n.close)
 	return n
@@ -127,25 +124,40 @@ func (n *network) pass(packet []byte) {
 	}
 	from, _ := netip.AddrFromSlice(packet[12:16])
 	to, _ := netip.AddrFromSlice(packet[16:20])
-	header := int(packet[0]&15) * 4
-	fl := flow{way: way{from, to}, ports: binary.BigEndian.Uint32(packet[header:])}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	f, p := n.troubles[fl.way], n.ports[to]
+	f, p := n.troubles[way{from, to}], n.ports[to]
 	if p == nil || f.cut || f.largest > 0 && len(packet) > f.largest {
 		return
 	}
-	if f.loss > 0 {
-		if n.rand.Float64() < f.loss && n.lost[fl] < mostLost {
-			n.lost[fl]++
-			return
-		}
-		delete(n.lost, fl)
+	if f.loss > 0 && n.loses(f.loss, between(packet, from, to)) {
+		return
 	}
 	select {
 	case p.out <- parcel{time.Now().Add(f.delay), packet}:
 	default: // as a switch does whose buffer is full
 	}
+}
+
+// loses throws the dice for a packet.
+func (n *network) loses(share float64, c conversation) bool {
+	if n.rand.Float64() < share && n.lost[c] < mostLost {
+		n.lost[c]++
+		return true
+	}
+	delete(n.lost, c)
+	return false
+}
+
+// between returns the connection that a packet belongs to.
+func between(packet []byte, from, to netip.Addr) conversation {
+	ports := packet[int(packet[0]&15)*4:]
+	a := netip.AddrPortFrom(from, binary.BigEndian.Uint16(ports))
+	b := netip.AddrPortFrom(to, binary.BigEndian.Uint16(ports[2:]))
+	if b.Compare(a) < 0 {
+		a, b = b, a
+	}
+	return conversation{a, b}
 }
 
 // deliver gives a host what was sent to it, in order.

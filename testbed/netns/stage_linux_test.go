@@ -312,8 +312,8 @@ func (s *stage) wait(c *call, since time.Time, limit time.Duration) (agisim.Resu
 	select {
 	case r := <-c.result:
 		took := time.Since(since)
-		s.t.Logf("%s: AGISTATUS=%s AGIPROXYSTATUS=%s begun=%s served=%s after %v",
-			c.id, r.Status, r.ProxyStatus(), r.Variables["BEGUN"], r.Variables["SERVED"], took.Round(100*time.Millisecond))
+		s.t.Logf("%s: AGISTATUS=%s AGIPROXYSTATUS=%s begun=%s served=%s, a call of %v",
+			c.id, r.Status, r.ProxyStatus(), r.Variables["BEGUN"], r.Variables["SERVED"], r.Duration.Round(100*time.Millisecond))
 		return r, took
 	case <-time.After(limit - time.Since(since)):
 		s.t.Fatalf("%s has not ended within %v", c.id, limit)
