@@ -38,8 +38,9 @@ func TestAsteriskVanishes(t *testing.T) {
 		s.mustEnd(c)
 	})
 	t.Run("in the queue", func(t *testing.T) {
-		s := begin(t, "queue: {timeout: 10m, limit: 10}", "ivr1")
+		s := begin(t, "queue: {timeout: 10m, limit: 10}\nhealth: {probe: tcp, interval: 500ms, timeout: 500ms, fall: 1}", "ivr1")
 		s.backends[0].Close()
+		eventually(t, slack, "probes find ivr1 down", func() bool { return s.proxy.metric("agiproxy_backend_up") == 0 })
 		c := s.call("NOOP")
 		eventually(t, slack, "the call waits", func() bool { return s.proxy.metric("agiproxy_queue_length") == 1 })
 		s.asteriskVanishes()

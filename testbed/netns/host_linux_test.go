@@ -48,7 +48,7 @@ func (h *host) boot(t *testing.T) {
 			return err
 		}
 		tun, err = openTun()
-		return errors.Join(err, setUp("lo", true), setAddress(h.addr), setUp(lan, true))
+		return errors.Join(err, setUp("lo", true), setAddress(h.addr), setMask(24), setUp(lan, true))
 	})
 	if err != nil {
 		t.Fatalf("host %s: %v", h.addr, err)
@@ -115,6 +115,15 @@ func (h *host) setLink(t *testing.T, up bool) {
 	}
 }
 
+// setReach has the host reach only those who share so many bits of its address: to all
+// others it has no route.
+func (h *host) setReach(t *testing.T, bits int) {
+	t.Helper()
+	if err := h.do(func() error { return setMask(bits) }); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // sysctl sets a value of the host's kernel, which is named by its file in /proc/sys.
 func (h *host) sysctl(t *testing.T, name, value string) {
 	t.Helper()
@@ -168,12 +177,15 @@ func setUp(name string, up bool) error {
 	})
 }
 
-// setAddress gives the interface lan its address, in a network of 256.
+// setAddress gives the interface lan its address.
 func setAddress(addr netip.Addr) error {
-	return errors.Join(
-		configure(lan, unix.SIOCSIFADDR, func(req *unix.Ifreq) error { return req.SetInet4Addr(addr.AsSlice()) }),
-		configure(lan, unix.SIOCSIFNETMASK, func(req *unix.Ifreq) error { return req.SetInet4Addr([]byte{255, 255, 255, 0}) }),
-	)
+	return configure(lan, unix.SIOCSIFADDR, func(req *unix.Ifreq) error { return req.SetInet4Addr(addr.AsSlice()) })
+}
+
+// setMask says how many bits of the address are its network's, which is all that there
+// is a route to.
+func setMask(bits int) error {
+	return configure(lan, unix.SIOCSIFNETMASK, func(req *unix.Ifreq) error { return req.SetInet4Addr(net.CIDRMask(bits, 32)) })
 }
 
 // eventually waits until ok, and fails the test when that takes longer than limit.

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"agiproxy/testbed/fastagi/fault"
 )
 
 // TestLoss has packets lost on all ways. A call takes longer, and no one is lost.
@@ -75,4 +77,14 @@ func (s *stage) many(n int) []*call {
 		calls[i] = s.call(slices.Repeat([]string{"NOOP"}, 3)...)
 	}
 	return calls
+}
+
+// TestResumeWithDelay has a backend die while Asterisk's reply is on its way from afar.
+func TestResumeWithDelay(t *testing.T) {
+	s := begin(t, "balance: first\non_backend_loss: resume", "ivr1", "ivr2")
+	s.network.between(s.pbx, s.proxy.host, trouble{delay: 300 * time.Millisecond})
+	// BEGUN is answered before; the command's reply is at agiproxy 1.6s after the command.
+	s.backends[0].set(t, fault.Behaviour{Mode: fault.MidCommand, After: 1, Delay: 1300 * time.Millisecond})
+	s.served(s.call("EXEC Wait 1"), time.Now(), slack, "ivr2")
+	s.mustRest(slack)
 }

@@ -71,6 +71,14 @@ type backend struct {
 // these settings, one a line. The test goes on beside the others.
 func begin(t *testing.T, settings string, names ...string) *stage {
 	t.Helper()
+	s := empty(t, names...)
+	s.proxy = s.startProxy(t, s.pool(settings))
+	return s
+}
+
+// empty returns a stage without an agiproxy.
+func empty(t *testing.T, names ...string) *stage {
+	t.Helper()
 	if os.Getenv("AGIPROXY_NETNS") != "1" {
 		t.Skip("AGIPROXY_NETNS=1 is not set; testbed/netns/run makes the namespaces and runs this")
 	}
@@ -83,7 +91,6 @@ func begin(t *testing.T, settings string, names ...string) *stage {
 		b.serve(t)
 		s.backends = append(s.backends, b)
 	}
-	s.proxy = s.startProxy(t, s.pool(settings))
 	return s
 }
 
@@ -99,9 +106,18 @@ func (b *backend) serve(t *testing.T) {
 	t.Cleanup(func() { server.Close() })
 }
 
-// pool returns a configuration with one pool. Where its settings name no health check
-// there is none, so that only calls find out.
+// pool returns a configuration with one pool of all backends.
 func (s *stage) pool(settings string) string {
+	var entries []string
+	for _, b := range s.backends {
+		entries = append(entries, fmt.Sprintf("{name: %s, address: %q}", b.name, b.Addr()))
+	}
+	return configuration(settings, entries...)
+}
+
+// configuration returns a file with one pool. Where its settings name no health check
+// there is none, so that only calls find out.
+func configuration(settings string, backends ...string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "listeners:\n  - {address: %q, header_timeout: 10s}\nadmin: {address: %q}\nlog: {level: info, format: json}\npools:\n  ivr:\n", front, admin)
 	if !strings.Contains(settings, "health:") {
@@ -110,10 +126,7 @@ func (s *stage) pool(settings string) string {
 	for line := range strings.Lines(settings) {
 		fmt.Fprintf(&b, "    %s\n", strings.TrimSpace(line))
 	}
-	b.WriteString("    backends:\n")
-	for _, be := range s.backends {
-		fmt.Fprintf(&b, "      - {name: %s, address: %q}\n", be.name, be.Addr())
-	}
+	fmt.Fprintf(&b, "    backends: [%s]\n", strings.Join(backends, ", "))
 	return b.String()
 }
 
@@ -126,7 +139,7 @@ type proxy struct {
 	logs   string // the file
 	ended  chan struct{}
 	http   http.Client
-	atRest int // descriptors without any session
+	atRest float64 // descriptors without any session
 }
 
 func (s *stage) startProxy(t *testing.T, config string) *proxy {
@@ -164,7 +177,7 @@ func (s *stage) startProxy(t *testing.T, config string) *proxy {
 		_, err := p.get("/metrics")
 		return err == nil
 	})
-	p.atRest = p.descriptors()
+	p.atRest = p.metric("process_open_fds ")
 	return p
 }
 
@@ -208,7 +221,7 @@ func (p *proxy) metric(series string) (sum float64) {
 	if err != nil {
 		p.t.Fatalf("GET /metrics: %v", err)
 	}
-	for _, m := range regexp.MustCompile(`(?m)^`+regexp.QuoteMeta(series)+`.* (\S+)$`).FindAllStringSubmatch(body, -1) {
+	for _, m := range regexp.MustCompile(`(?m)^`+regexp.QuoteMeta(series)+`(?:.* )?(\S+)$`).FindAllStringSubmatch(body, -1) {
 		v, err := strconv.ParseFloat(m[1], 64)
 		if err != nil {
 			p.t.Fatalf("%s: %v", m[0], err)
@@ -218,35 +231,18 @@ func (p *proxy) metric(series string) (sum float64) {
 	return sum
 }
 
-// descriptors returns how many sockets agiproxy has.
-func (p *proxy) descriptors() int {
-	p.t.Helper()
-	dir := fmt.Sprintf("/proc/%d/fd", p.cmd.Process.Pid)
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	n := 0
-	for _, e := range entries {
-		if to, err := os.Readlink(filepath.Join(dir, e.Name())); err == nil && strings.HasPrefix(to, "socket:") {
-			n++
-		}
-	}
-	return n
-}
-
 // mustRest waits until agiproxy has no session and no more descriptors than at its
 // beginning.
 func (s *stage) mustRest(limit time.Duration) {
 	s.t.Helper()
-	active, fds := 0.0, 0
+	active, fds := 0.0, 0.0
 	defer func() {
 		if s.t.Failed() {
-			s.t.Logf("sessions: %v, descriptors: %d; want 0 and at most %d", active, fds, s.proxy.atRest)
+			s.t.Logf("sessions: %v, descriptors: %v; want 0 and at most %v", active, fds, s.proxy.atRest)
 		}
 	}()
 	eventually(s.t, limit, "agiproxy is at rest", func() bool {
-		active, fds = s.proxy.metric("agiproxy_sessions_active"), s.proxy.descriptors()
+		active, fds = s.proxy.metric("agiproxy_sessions_active"), s.proxy.metric("process_open_fds ")
 		return active == 0 && fds <= s.proxy.atRest
 	})
 }
