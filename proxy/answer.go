@@ -22,6 +22,7 @@ type speech struct {
 	marker  string         // the word that tells agiproxy's own reply from those before it, see settle
 	asked   int            // how many times Asterisk was asked for it and has not answered
 	moved   bool           // it has answered something since it was last asked
+	silence time.Duration  // after which it is asked again
 	refused bool           // a reply that was dropped says that the caller may have left
 	leaving bool           // his HANGUP is awaited
 	music   bool           // music on hold plays

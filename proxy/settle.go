@@ -14,9 +14,9 @@ import (
 
 var errUnsettled = errors.New("no word of what became of the last command")
 
-// silence is how long after a reply the next one comes, if one is on its way: the
-// kernel delays it for up to 44 ms (as measured), and Asterisk for as good as
-// nothing.
+// silence is how long after a reply the next one comes, if one is on its way from an
+// Asterisk that is near: the kernel delays it for up to 44 ms (as measured), and
+// Asterisk for as good as nothing.
 const silence = 100 * time.Millisecond
 
 // leaveGrace is how long after a reply of -1 a HANGUP may come: 44 ms were
@@ -131,11 +131,14 @@ func (s *Session) resume() {
 // asked once more: it then takes everything up to what it finds unread. As the
 // second question may have been unneeded, every question's answer is awaited; and
 // as Asterisk may have read it along with the first, which it had not come to yet,
-// it is asked again when it falls silent after an answer too.
+// it is asked again when it falls silent after an answer too. From an Asterisk that is
+// far away each answer takes longer than a moment's silence, and every question would
+// bring about another one; so the silence doubles each time.
 func (s *Session) settle(then func(*Session)) {
 	s.state = settling
 	s.speech.then = then
 	s.speech.marker = fmt.Sprintf("agiproxy-%016x", rand.Uint64())
+	s.speech.silence = silence
 	s.ask()
 }
 
@@ -183,7 +186,7 @@ func (s *Session) hearSettling(p []byte) {
 	case answered || moved:
 		s.speech.moved = true
 		s.front.QuickAck() // what comes next must not wait for that
-		s.front.SetTimer(s.after(silence))
+		s.front.SetTimer(s.after(s.speech.silence))
 	}
 }
 
@@ -212,6 +215,7 @@ func (s *Session) settleLate() {
 	case s.speech.leaving:
 		s.speech.then(s)
 	case s.speech.moved:
+		s.speech.silence = min(2*s.speech.silence, settleTimeout)
 		s.ask()
 	case s.outcome == undecided:
 		// Nothing could be told from the reply if it came after all.

@@ -25,6 +25,8 @@ type Options struct {
 	Script    []string  // the commands between BEGUN and SERVED; nil means DefaultScript
 	Behaviour Behaviour // until Set changes it
 	Probe     string    // the script whose sessions Stats counts apart; "" means agiproxy-probe
+	// Listen opens the listener; nil means net.Listen. (Blackhole dials what it fills.)
+	Listen func(network, address string) (net.Listener, error)
 }
 
 // DefaultScript is what a session does unless it is told otherwise.
@@ -39,6 +41,7 @@ type Server struct {
 	name   string
 	script []string
 	probe  string
+	listen func(network, address string) (net.Listener, error)
 	addr   string
 	work   sync.WaitGroup
 
@@ -59,7 +62,10 @@ func Listen(addr string, o Options) (*Server, error) {
 	if o.Probe == "" {
 		o.Probe = "agiproxy-probe"
 	}
-	s := &Server{name: o.Name, script: o.Script, probe: o.Probe, addr: addr, conns: make(map[net.Conn]bool)}
+	if o.Listen == nil {
+		o.Listen = net.Listen
+	}
+	s := &Server{name: o.Name, script: o.Script, probe: o.Probe, listen: o.Listen, addr: addr, conns: make(map[net.Conn]bool)}
 	// the port is settled first, so that a server that begins by refusing has one
 	if err := s.open(true); err != nil {
 		return nil, err
@@ -100,7 +106,7 @@ func (s *Server) Set(b Behaviour) error {
 
 // open listens, and accepts if it is told to.
 func (s *Server) open(accept bool) error {
-	ln, err := net.Listen("tcp", s.addr)
+	ln, err := s.listen("tcp", s.addr)
 	if err != nil {
 		return fmt.Errorf("fault server %s: %w", s.name, err)
 	}
