@@ -21,7 +21,8 @@ import (
 type Controller interface {
 	Status() Status
 	Pools() []Pool
-	Sessions(f proxy.Filter) []Session
+	// Sessions fails with [ErrConflict] where another process has them now.
+	Sessions(f proxy.Filter) ([]Session, error)
 	Endings(after uint64) []Ending // the last ones with a greater number, newest first
 	Totals() proxy.Totals
 
@@ -36,6 +37,7 @@ type Controller interface {
 	Uneject(pool, backend string) error
 
 	Kill(session uint32) error
+	// Trace fails with [ErrTooMany] where there are too many already.
 	Trace(session uint32) (Trace, error)
 	Reload() error
 	// Upgrade returns when another process has taken this one's place.
@@ -114,7 +116,7 @@ func routes() []route {
 		{method: "POST", path: backend + "/uneject", summary: "End its ejection", result: Backend{}, errors: []int{404}, handle: (*api).uneject},
 		{
 			method: "GET", path: "/sessions", summary: "Sessions under way, the latest first", query: sessionQuery,
-			result: []Session{}, errors: []int{400}, handle: (*api).sessions,
+			result: []Session{}, errors: []int{400, 409}, handle: (*api).sessions,
 		},
 		{
 			method: "GET", path: "/sessions/{id}", summary: "One session: its number, uniqueid:UNIQUEID or caller:NUMBER",
@@ -126,7 +128,7 @@ func routes() []route {
 		},
 		{
 			method: "GET", path: "/sessions/{id}/trace", summary: "Its dialogue from now on, line by line, to its end",
-			result: Line{}, stream: true, errors: []int{400, 404, 409}, handle: (*api).trace,
+			result: Line{}, stream: true, errors: []int{400, 404, 409, 429}, handle: (*api).trace,
 		},
 		{
 			method: "GET", path: "/endings", summary: "The last hundred sessions that have ended, newest first",
@@ -325,7 +327,11 @@ func (a *api) sessions(_ http.ResponseWriter, r *http.Request) (any, error) {
 			return nil, refuse(http.StatusBadRequest, "limit: %q; want 1 to %d", s, mostLimit)
 		}
 	}
-	return a.Sessions(f), nil
+	found, err := a.Sessions(f)
+	if err != nil {
+		return nil, err
+	}
+	return found, nil
 }
 
 func (a *api) session(_ http.ResponseWriter, r *http.Request) (any, error) {
@@ -346,7 +352,10 @@ func (a *api) findSession(name string) (*Session, error) {
 	default:
 		return nil, refuse(http.StatusBadRequest, "session %q; want its number, uniqueid:UNIQUEID or caller:NUMBER", name)
 	}
-	found := a.Sessions(f)
+	found, err := a.Sessions(f)
+	if err != nil {
+		return nil, err
+	}
 	switch len(found) {
 	case 0:
 		return nil, fmt.Errorf("session %s: %w", name, ErrNotFound)

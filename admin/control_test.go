@@ -68,7 +68,7 @@ func (c *fakeControl) Pools() []Pool {
 	empty := Backend{Pool: "night", Name: "10.0.0.9:4573", State: "up", Overridden: []string{}}
 	return []Pool{{Name: "ivr", Balance: "first", Backends: []Backend{b}}, {Name: "night", Balance: "hash", Backends: []Backend{empty}}}
 }
-func (c *fakeControl) Sessions(f proxy.Filter) []Session {
+func (c *fakeControl) Sessions(f proxy.Filter) ([]Session, error) {
 	c.do("list %+v", f)
 	found := []Session{}
 	for _, s := range c.sessions {
@@ -76,7 +76,7 @@ func (c *fakeControl) Sessions(f proxy.Filter) []Session {
 			found = append(found, s)
 		}
 	}
-	return found
+	return found, c.err
 }
 func (c *fakeControl) Endings(after uint64) []Ending {
 	if after >= 41 {

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -133,4 +134,13 @@ func TestPageBehindAPath(t *testing.T) {
 		get("GET", "/agiproxy/"+l[1], 200)
 	}
 	get("POST", "/agiproxy/api/v1/backends/ivr/ivr1/drain", 200)
+}
+
+func TestProblemsHaveTheirStatus(t *testing.T) {
+	for err, want := range map[error]int{ErrNotFound: 404, ErrConflict: 409, ErrTooMany: 429} {
+		w := httptest.NewRecorder()
+		if problem(w, fmt.Errorf("what was asked: %w", err)); w.Code != want {
+			t.Errorf("a problem by %q has status %d; want %d", err, w.Code, want)
+		}
+	}
 }

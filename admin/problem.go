@@ -13,6 +13,7 @@ import (
 var (
 	ErrNotFound = errors.New("not found")
 	ErrConflict = errors.New("not possible now")
+	ErrTooMany  = errors.New("ask again later")
 )
 
 // A refusal is an error with its status.
@@ -36,6 +37,8 @@ func problem(w http.ResponseWriter, err error) {
 		status = http.StatusNotFound
 	} else if errors.Is(err, ErrConflict) {
 		status = http.StatusConflict
+	} else if errors.Is(err, ErrTooMany) {
+		status = http.StatusTooManyRequests
 	}
 	send(w, status, "application/problem+json", Problem{
 		Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: err.Error(),

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -230,6 +231,51 @@ func TestTraceReadsAlong(t *testing.T) {
 	tr.Close()
 	if len(s.worker.traces) > 0 {
 		t.Errorf("%d traces are left", len(s.worker.traces))
+	}
+}
+
+// A line of megabytes is not kept as it is, whoever sends it.
+func TestTraceCutsLongLines(t *testing.T) {
+	s := newStage(Options{}, limits())
+	s.establish(plainHeader)
+	tr, err := s.server.Trace(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.Close()
+	long := strings.Repeat("x", 3000)
+	s.host.back.handler.Received([]byte("VERBOSE " + long + "\n"))
+	s.handler.Received([]byte("200 result=1 (" + long + ")\n"))
+	want := []string{"backend VERBOSE " + long[:mostShown-len("VERBOSE ")] + Cut, "asterisk 200 result=1 (" + long[:mostShown-len("200 result=1 (")] + Cut}
+	if got := tr.taken(); !slices.Equal(got, want) {
+		t.Errorf("traced\n%q; want\n%q", got, want)
+	}
+}
+
+func TestTracesAreLimited(t *testing.T) {
+	s := newStage(Options{}, limits())
+	s.establish(plainHeader)
+	var all []*Trace
+	for range mostTraces {
+		if _, err := s.server.Trace(99); !errors.Is(err, ErrNoSession) { // which takes none of the room
+			t.Errorf("Trace(99) = %v; want %v", err, ErrNoSession)
+		}
+		tr, err := s.server.Trace(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, tr)
+	}
+	if _, err := s.server.Trace(1); !errors.Is(err, ErrTraces) {
+		t.Errorf("Trace() with %d open = %v; want %v", mostTraces, err, ErrTraces)
+	}
+	all[0].Close()
+	all[0].Close() // which makes no more room
+	if _, err := s.server.Trace(1); err != nil {
+		t.Errorf("Trace() after one was closed = %v; want nil", err)
+	}
+	if _, err := s.server.Trace(1); !errors.Is(err, ErrTraces) {
+		t.Errorf("Trace() with %d open again = %v; want %v", mostTraces, err, ErrTraces)
 	}
 }
 

@@ -25,6 +25,7 @@ type Server struct {
 	sessions atomic.Int64
 	counted  atomic.Bool   // false while somebody else has the counts
 	accepted atomic.Uint32 // the last session's id
+	traces   atomic.Int32  // that are open
 
 	mu      sync.Mutex
 	retired []Retired

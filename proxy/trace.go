@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -23,8 +24,22 @@ func (s Speaker) String() string { return [...]string{"asterisk", "backend", "ag
 type Line struct {
 	Time time.Time
 	From Speaker
-	Text string // without its line end; of Asterisk's long lines the first KiB
+	Text string // without its line end; of one of a KiB and more the first KiB, and Cut
 }
+
+// Cut stands behind what is shown of a long line.
+const Cut = " …"
+
+// mostShown is how much of a line is kept, as [agi.Lines] does: a script that sends
+// megabytes must not have them kept as often as lines are.
+const mostShown = 1024
+
+// mostTraces is how many traces there can be at one time, which keep a quarter of a
+// megabyte each at most, and cost the loop some time for each line.
+const mostTraces = 16
+
+// ErrTraces says that there are as many traces as there can be.
+var ErrTraces = errors.New("too many traces at one time")
 
 // mostTraced is how many lines are kept for a reader who isn't there at once.
 const mostTraced = 256
@@ -37,11 +52,16 @@ type Trace struct {
 	lines   chan Line
 	lost    atomic.Uint64
 	replies agi.Lines
+	closed  atomic.Bool
 }
 
 // Trace reads along what passes from now on in the session of that id. The error
-// is [ErrNoSession]; else the trace must be closed.
+// is [ErrNoSession] or [ErrTraces]; else the trace must be closed.
 func (s *Server) Trace(id uint32) (*Trace, error) {
+	if s.traces.Add(1) > mostTraces {
+		s.traces.Add(-1)
+		return nil, ErrTraces
+	}
 	t := &Trace{lines: make(chan Line, mostTraced)}
 	err := s.on(id, func(x *Session) {
 		w := x.worker
@@ -53,6 +73,7 @@ func (s *Server) Trace(id uint32) (*Trace, error) {
 		x.traced = true
 	})
 	if err != nil {
+		s.traces.Add(-1)
 		return nil, err
 	}
 	return t, nil
@@ -64,8 +85,12 @@ func (t *Trace) Lines() <-chan Line { return t.lines }
 // Lost returns how many lines were lost so far, since they were not taken.
 func (t *Trace) Lost() uint64 { return t.lost.Load() }
 
-// Close ends the trace. It may be called after the session's end.
+// Close ends the trace. It may be called after the session's end, and again.
 func (t *Trace) Close() {
+	if t.closed.Swap(true) {
+		return
+	}
+	t.worker.server.traces.Add(-1)
 	_ = t.worker.host.Do(func() { // which on a loop that has ended nobody needs
 		w := t.worker
 		all := w.traces[t.session]
@@ -88,8 +113,14 @@ func (t *Trace) add(from Speaker, line []byte) {
 	for len(line) > 0 && (line[len(line)-1] == '\n' || line[len(line)-1] == '\r') {
 		line = line[:len(line)-1]
 	}
+	text := ""
+	if len(line) < mostShown {
+		text = string(line)
+	} else {
+		text = string(line[:mostShown]) + Cut
+	}
 	select {
-	case t.lines <- Line{time.Now(), from, string(line)}:
+	case t.lines <- Line{time.Now(), from, text}:
 	default:
 		t.lost.Add(1)
 	}

@@ -80,6 +80,7 @@ type App struct {
 
 	reloading sync.Mutex    // one reload at a time; taken before mu
 	upgrading sync.Mutex    // one upgrade at a time; taken before reloading
+	freezing  sync.RWMutex  // held while sessions are frozen; read-held by who asks for one of them
 	handed    chan struct{} // closed when another process has taken over
 	successor Successor     // that has; set before handed is closed
 	heir      *heir         // of the process before; nil: there was none

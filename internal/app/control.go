@@ -144,7 +144,11 @@ func (b *backend) reason(state string) string {
 	return ""
 }
 
-func (c control) Sessions(f proxy.Filter) []admin.Session {
+func (c control) Sessions(f proxy.Filter) ([]admin.Session, error) {
+	defer c.atHome()()
+	if err := c.gone(); err != nil {
+		return nil, err
+	}
 	all := []admin.Session{}
 	now := time.Now()
 	for _, i := range c.server.List(f) {
@@ -159,7 +163,7 @@ func (c control) Sessions(f proxy.Filter) []admin.Session {
 			Command: i.Command, Commands: i.Commands, Attempts: i.Attempts, Resumed: i.Resumed, Bytes: i.Bytes,
 		})
 	}
-	return all
+	return all, nil
 }
 
 func (c control) Totals() proxy.Totals { return c.server.Totals() }

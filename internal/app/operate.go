@@ -174,7 +174,28 @@ func (c control) Uneject(pool, name string) error {
 	})
 }
 
+// atHome waits until no session is frozen for a hand-over, and keeps it so until the
+// function that it returns is called.
+func (a *App) atHome() (leave func()) {
+	a.freezing.RLock()
+	return a.freezing.RUnlock
+}
+
+// gone refuses to do anything with sessions that another process has.
+func (a *App) gone() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.given {
+		return fmt.Errorf("%w: %w", admin.ErrConflict, ErrHanded)
+	}
+	return nil
+}
+
 func (c control) Kill(id uint32) error {
+	defer c.atHome()()
+	if err := c.gone(); err != nil {
+		return err
+	}
 	if err := c.server.Kill(id); err != nil {
 		return fmt.Errorf("session %d: %w", id, admin.ErrNotFound) // it has ended meanwhile
 	}
@@ -183,8 +204,15 @@ func (c control) Kill(id uint32) error {
 }
 
 func (c control) Trace(id uint32) (admin.Trace, error) {
+	defer c.atHome()()
+	if err := c.gone(); err != nil {
+		return nil, err
+	}
 	t, err := c.server.Trace(id)
-	if err != nil {
+	switch {
+	case errors.Is(err, proxy.ErrTraces):
+		return nil, fmt.Errorf("%w: %w", err, admin.ErrTooMany)
+	case err != nil:
 		return nil, fmt.Errorf("session %d: %w", id, admin.ErrNotFound)
 	}
 	c.log.Info("operator traces session", "session", id)

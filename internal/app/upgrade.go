@@ -115,6 +115,7 @@ func (u *upgrade) run() (err error) {
 	}
 	u.refuse()
 	if err = u.handOver(); err == nil {
+		u.awaitBegun()
 		return nil
 	}
 	u.next.Kill()
@@ -224,6 +225,8 @@ func (u *upgrade) handOver() error {
 	if !u.awaitPassing() {
 		return errNotServing
 	}
+	u.freezing.Lock()
+	defer u.freezing.Unlock()
 	parcels, err := u.freeze()
 	if err != nil {
 		u.thaw()
@@ -240,7 +243,6 @@ func (u *upgrade) handOver() error {
 		return fmt.Errorf("new process: %w", err)
 	}
 	u.release()
-	u.awaitBegun()
 	return nil
 }
 

@@ -17,6 +17,7 @@ import (
 	"agiproxy/balancer"
 	"agiproxy/internal/agisim"
 	"agiproxy/internal/handover"
+	"agiproxy/proxy"
 
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
@@ -623,6 +624,49 @@ func TestUpgradeLosesWhatWasDisabledMeanwhile(t *testing.T) {
 	})
 	held.wantFailure("BACKENDLOST")
 	p.wantOutcomes(map[string]uint64{"lost": 1})
+}
+
+// An order about a session that is frozen waits until it goes on, here or elsewhere.
+func TestOrdersWaitForFrozenSessions(t *testing.T) {
+	s := startServer(t, "ivr1")
+	f := file(unprobed, s.entry(""))
+	p := serve(t, f)
+	killed, held := hold(t, p.addr(0), "hold", s), hold(t, p.addr(0), "hold", s)
+	c := control{p.App}
+	list, err := c.Sessions(proxy.Filter{})
+	if err != nil || len(list) != 2 {
+		t.Fatalf("Sessions() = %d, %v; want 2", len(list), err)
+	}
+	first := list[1].ID
+	done := make(chan error, 1)
+	p.failingUpgrade(func(n *handover.New) {
+		_, files, _ := n.Hello()
+		handover.CloseFiles(files)
+		n.Ready("")
+		_, files, _ = n.Next(0)
+		handover.CloseFiles(files)
+		go func() { done <- c.Kill(first) }()
+		time.Sleep(20 * time.Millisecond)
+		if len(done) > 0 {
+			t.Errorf("Kill() of a frozen session = %v; want it to wait", <-done)
+			done <- nil
+		}
+	})
+	if err := <-done; err != nil {
+		t.Errorf("Kill() of a session that was frozen = %v; want nil", err)
+	}
+	s.release()
+	killed.wantFailure("KILLED")
+	held.wantServed("ivr1")
+
+	p.upgrade(f)
+	_, err = c.Sessions(proxy.Filter{})
+	_, err2 := c.Trace(2)
+	for what, err := range map[string]error{"Kill": c.Kill(2), "Sessions": err, "Trace": err2} {
+		if !errors.Is(err, admin.ErrConflict) || !errors.Is(err, ErrHanded) {
+			t.Errorf("%s() of one that has handed over = %v; want %v", what, err, ErrHanded)
+		}
+	}
 }
 
 // What is told the process before after it has told what it knows would be lost.
