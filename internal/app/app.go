@@ -271,7 +271,6 @@ func (a *App) Run(ctx context.Context) error {
 		a.log.Info("admin port is open", "address", a.admin.Addr())
 	}
 	keeping := start(func(ctx context.Context) { a.latest.keep(ctx, a.server.Totals) })
-	a.log.Info("event loops run", "loops", len(a.workers), "engine", a.workers[0].loop.Engine())
 	a.serve()
 	a.opts.Notify.Ready()
 	reports := start(a.report)

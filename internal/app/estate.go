@@ -43,6 +43,7 @@ type estate struct {
 	Counted  *proxy.Counted
 	Tally    talliedSessions
 	Backends []backendStanding
+	Endings  uint64    // how many there were
 	Frozen   time.Time // since when nothing happens in the sessions
 }
 

@@ -12,9 +12,10 @@ import (
 // endings are the last sessions that have ended. Its methods are safe for
 // concurrent use.
 type endings struct {
-	mu   sync.Mutex
-	n    uint64 // so far
-	last [100]ending
+	mu    sync.Mutex
+	n     uint64 // so far
+	first uint64 // those up to this one were another process's
+	last  [100]ending
 }
 
 type ending struct {
@@ -31,11 +32,25 @@ func (e *endings) add(r proxy.Record) {
 	e.last[e.n%uint64(len(e.last))] = ending{r, e.n, now}
 }
 
+// number returns how many there were.
+func (e *endings) number() uint64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.n
+}
+
+// goOn numbers those to come after what another process has had.
+func (e *endings) goOn(n uint64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.n, e.first = n, n
+}
+
 // after returns those with a greater number that are still known, newest first.
 func (e *endings) after(number uint64) (all []ending) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for n := e.n; n > number && n+uint64(len(e.last)) > e.n; n-- {
+	for n := e.n; n > max(number, e.first) && n+uint64(len(e.last)) > e.n; n-- {
 		all = append(all, e.last[n%uint64(len(e.last))])
 	}
 	return all

@@ -277,6 +277,7 @@ func (t *takeover) begin(e *estate) {
 		}
 	}
 	t.mu.Unlock()
+	t.endings.goOn(e.Endings)
 	t.eachLoop(func(i int, w *worker) {
 		for _, c := range t.conns[i] {
 			c.Thaw()

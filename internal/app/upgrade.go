@@ -374,7 +374,7 @@ func (u *upgrade) give(parcels []packed) error {
 
 // commit makes the sessions the new process's, with all that was counted.
 func (u *upgrade) commit() error {
-	e := estate{Counted: u.server.TakeCounts(), Tally: u.tally.take(), Frozen: u.frozen}
+	e := estate{Counted: u.server.TakeCounts(), Tally: u.tally.take(), Endings: u.endings.number(), Frozen: u.frozen}
 	u.mu.Lock()
 	u.given = true
 	for _, b := range u.version.backends {

@@ -183,6 +183,10 @@ func TestUpgradeMovesSessions(t *testing.T) {
 		t.Errorf("%d sessions are left, %d came; want 0 and 2", p.server.Sessions(), next.server.Sessions())
 	}
 	place(t, next.addr(0), "menu").wantServed("ivr1")
+	eventually(t, "the end of the second call", func() bool { return len(control{next.App}.Endings(0)) == 1 })
+	if got := (control{next.App}).Endings(1); len(got) != 1 || got[0].Number != 2 {
+		t.Errorf("endings after the first: %+v; want one, number 2", got)
+	}
 	if !held.running() || !inCommand.running() {
 		t.Error("a call has ended")
 	}
@@ -540,6 +544,9 @@ func TestUpgradeKeepsVerdicts(t *testing.T) {
 	p.state("sick", "down")
 	p.state("dead", "down")
 	next := p.upgrade(f)
+	if got := next.log.count("event loops run"); got != 1 {
+		t.Errorf("the start says %d times that the loops run; want once", got)
+	}
 	if got := next.log.count("changed state"); got > 0 || next.backend("sick").Healthy() || !next.backend("good").Healthy() {
 		t.Errorf("sick is up: %v, good is up: %v, %d changes; want no and yes, and none", next.backend("sick").Healthy(), next.backend("good").Healthy(), got)
 	}
@@ -604,6 +611,15 @@ func TestUpgradeKeepsWhatOperatorsHaveDone(t *testing.T) {
 		t.Error(err)
 	}
 	place(t, next.addr(0), "menu").wantServed("a")
+}
+
+// An error is a conflict however it is wrapped.
+func TestConflicts(t *testing.T) {
+	for err, want := range map[error]bool{fmt.Errorf("upgrade: %w", errNotServing): true, errNotServing: true, errRestless: false, nil: false} {
+		if got := conflict(err, ErrUpgrading, errNotServing); errors.Is(got, admin.ErrConflict) != want || !errors.Is(got, err) {
+			t.Errorf("conflict(%v) = %v; a conflict: %v", err, got, want)
+		}
+	}
 }
 
 // A deadline that passes while nothing happens in the sessions is not forgotten.
