@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -73,4 +74,21 @@ func (e *Environment) AppendTo(dst []byte) []byte {
 		field(fmt.Sprintf("arg_%d", i+1), arg)
 	}
 	return append(dst, '\n')
+}
+
+// fields are what AppendTo writes beside arguments.
+var fields = []string{
+	"agi_network", "agi_network_script", "agi_request", "agi_channel", "agi_language", "agi_type", "agi_uniqueid", "agi_version",
+	"agi_callerid", "agi_calleridname", "agi_callingpres", "agi_callingani2", "agi_callington", "agi_callingtns", "agi_dnid",
+	"agi_rdnis", "agi_context", "agi_extension", "agi_priority", "agi_enhanced", "agi_accountcode", "agi_threadid",
+}
+
+// IsSent reports whether Asterisk sends a field of that name, at least where the
+// dialplan gives arguments.
+func IsSent(field string) bool {
+	if n, ok := strings.CutPrefix(field, "agi_arg_"); ok {
+		i, err := strconv.Atoi(n)
+		return err == nil && 1 <= i && i <= maxArgs && strconv.Itoa(i) == n
+	}
+	return slices.Contains(fields, field)
 }

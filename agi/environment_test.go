@@ -119,3 +119,29 @@ func TestLastArgumentTakesTheRest(t *testing.T) {
 		t.Errorf("agi_arg_126 = %q; want 126", got)
 	}
 }
+
+func TestIsSent(t *testing.T) {
+	e := Environment{Script: "x", Args: []string{"one", "two"}}
+	sent := 0
+	for line := range strings.Lines(string(e.AppendTo(nil))) {
+		if name, _, ok := strings.Cut(line, ":"); ok {
+			sent++
+			if !IsSent(name) {
+				t.Errorf("IsSent(%q) = false; want true: it is in the header", name)
+			}
+		}
+	}
+	if want := len(fields) + 2; sent != want {
+		t.Errorf("a header with two arguments has %d fields; want %d", sent, want)
+	}
+	for _, name := range []string{"agi_arg_127", "agi_rdnis"} {
+		if !IsSent(name) {
+			t.Errorf("IsSent(%q) = false; want true", name)
+		}
+	}
+	for _, name := range []string{"agi_arg_0", "agi_arg_128", "agi_arg_01", "agi_arg_", "agi_callerID", "agi_calleridnum", "script", ""} {
+		if IsSent(name) {
+			t.Errorf("IsSent(%q) = true; want false", name)
+		}
+	}
+}

@@ -15,7 +15,8 @@ func newCheck() *cobra.Command {
 		Use:   "check FILE",
 		Short: "Say what serve would say of a configuration file",
 		Long: `check reads a configuration file as serve does, and prints every fault with its
-place, one a line, on standard error. Nothing is listened on or connected to.`,
+place, one a line, on standard error. What is allowed and hardly meant is a warning
+there, with exit code 0. Nothing is listened on or connected to.`,
 		Example: "  agiproxy check /etc/agiproxy/agiproxy.yaml && systemctl reload agiproxy",
 		Args:    wants(1, "one FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -25,6 +26,9 @@ place, one a line, on standard error. Nothing is listened on or connected to.`,
 			}
 			if err := app.Check(cfg); err != nil {
 				return &wrongError{fmt.Errorf("%s: %w", args[0], err)}
+			}
+			for _, w := range cfg.Warnings() {
+				fmt.Fprintf(cmd.ErrOrStderr(), "%s: warning: %s\n", args[0], w)
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%s: ok: %s\n", args[0], summary(cfg))
 			return nil

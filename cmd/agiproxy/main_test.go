@@ -38,6 +38,7 @@ func write(t *testing.T, name, text string) string {
 
 func TestExitCodesAndMessages(t *testing.T) {
 	good, bad := write(t, "good.yaml", goodFile), write(t, "bad.yaml", badFile)
+	doubtful := write(t, "doubtful.yaml", "pools: {ivr: {on_backend_loss: resume, backends: [\"10.0.0.1:4573\"]}}\n")
 	only := write(t, "only.yaml", strings.Replace(goodFile, "- pool: ivr", "- {match: {script: x}, pool: ivr}", 1))
 	header := func(script string) string {
 		return write(t, "header.txt", "agi_network: yes\nagi_network_script: "+script+"\n\n")
@@ -65,6 +66,8 @@ func TestExitCodesAndMessages(t *testing.T) {
 		{[]string{"serve", "--config", good, "--backend", "x:1"}, 2, "", "agiproxy: serve: --config and --backend exclude each other"},
 		{[]string{"serve", "--config", good, "--listen", ":1"}, 2, "", "agiproxy: serve: --listen goes with --backend"},
 		{[]string{"serve", "--backend", "x"}, 2, "", `agiproxy: --backend "x": the port is missing; want host:port` + "\n"},
+		{[]string{"serve", "nope.yml"}, 2, "", "agiproxy: serve: unknown argument \"nope.yml\"; a configuration file is given by --config nope.yml; see agiproxy serve --help\n"},
+		{[]string{"check", doubtful}, 0, doubtful + ": ok: ", doubtful + ": warning: pool ivr: on_backend_loss: resume finds no other backend: there is only one\n"},
 		{[]string{"serve", "--backend", "x:1", "--admin", "0.0.0.0:1"}, 2, "", "agiproxy: --admin "},
 		{[]string{"serve", "--backend", "x:1", "--log-level", "loud"}, 2, "", `agiproxy: serve: --log-level "loud"; want trace, debug, info, warn or error; see agiproxy serve --help` + "\n"},
 		{[]string{"route", "--config", good}, 2, "", "agiproxy: route: want --header FILE and --config FILE; see agiproxy route --help\n"},

@@ -58,6 +58,9 @@ func remotely(cmd *cobra.Command, run func(ctx context.Context, r *remote, args 
 		if _, wrong := errors.AsType[*wrongError](err); wrong || err == errSaid {
 			return err
 		}
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			return fmt.Errorf("%s: nobody answers at %s: agiproxy doesn't run there, or has its admin port elsewhere (--admin URL)", cmd.Name(), r.URL)
+		}
 		return fmt.Errorf("%s: %w", cmd.Name(), err)
 	}
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))

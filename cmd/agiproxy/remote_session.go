@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -41,10 +42,23 @@ long, and the backend's last command. The latest come first.`,
 			}
 		}
 		path := "/sessions?" + query.Encode()
-		if !watch {
-			return display(ctx, r, "GET", path, nil, r.sessions)
+		draw := func() error {
+			var answer json.RawMessage
+			if err := r.Call(ctx, "GET", path, nil, &answer); err != nil {
+				return err
+			}
+			// A pool that a reload has removed may have sessions yet.
+			if pool := *filters["pool"]; pool != "" && string(bytes.TrimSpace(answer)) == "[]" {
+				if err := r.Call(ctx, "GET", route("pools", pool), nil, nil); err != nil {
+					return err
+				}
+			}
+			return present(r, answer, r.sessions)
 		}
-		return r.watch(ctx, func() error { return display(ctx, r, "GET", path, nil, r.sessions) })
+		if !watch {
+			return draw()
+		}
+		return r.watch(ctx, draw)
 	})
 	flags := cmd.Flags()
 	for name, value := range filters {

@@ -225,7 +225,7 @@ func TestCommandsWithoutAProxy(t *testing.T) {
 		var stdout, stderr strings.Builder
 		code := run(append(strings.Fields(command), "--admin", "127.0.0.1:1"), &stdout, &stderr)
 		name, _, _ := strings.Cut(command, " ")
-		if want := "agiproxy: " + name + ": dial tcp 127.0.0.1:1: connect: connection refused\n"; code != 1 || stderr.String() != want || stdout.Len() > 0 {
+		if want := "agiproxy: " + name + ": nobody answers at 127.0.0.1:1: agiproxy doesn't run there, or has its admin port elsewhere (--admin URL)\n"; code != 1 || stderr.String() != want || stdout.Len() > 0 {
 			t.Errorf("%s: %d, %q, %q; want 1, and %q", command, code, stdout.String(), stderr.String(), want)
 		}
 	}
@@ -259,5 +259,16 @@ func TestBrief(t *testing.T) {
 		if got := brief(seconds); got != want {
 			t.Errorf("brief(%v) = %s; want %s", seconds, got, want)
 		}
+	}
+}
+
+// A pool that isn't there is no pool without sessions.
+func TestSessionsOfNoPool(t *testing.T) {
+	o := operate(t)
+	if code, stdout, stderr := o.run("sessions", "--pool", "nope"); code != 1 || stdout != "" || !strings.Contains(stderr, `pool "nope": not found`) {
+		t.Errorf("sessions --pool nope: %d, %q, %q; want 1, and that there is no such pool", code, stdout, stderr)
+	}
+	if code, stdout, _ := o.run("sessions", "--pool", "ivr", "--script", "nope"); code != 0 || !strings.HasPrefix(stdout, "ID ") {
+		t.Errorf("sessions --pool ivr --script nope: %d, %q; want 0, and an empty table", code, stdout)
 	}
 }

@@ -50,7 +50,12 @@ move; if it doesn't start, nothing changes.`,
 		Example: `  agiproxy serve --config /etc/agiproxy/agiproxy.yaml
   agiproxy serve --backend 10.0.0.11:4573 --backend 10.0.0.12:4573
   agiproxy serve --backend 127.0.0.1:4573 --listen 127.0.0.1:4577 --admin ""`,
-		Args: wants(0, "none"),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("unknown argument %q; a configuration file is given by --config %s", args[0], args[0])
+			}
+			return nil
+		},
 		PreRunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.check(cmd); err != nil {
 				return &wrongError{fmt.Errorf("serve: %w; see %s --help", err, cmd.CommandPath())}

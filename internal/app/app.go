@@ -180,7 +180,15 @@ func (a *App) start() error {
 	a.version = v
 	a.server.Swap(a.table(v, a.server.Table()))
 	a.reloaded(nil)
+	a.warn(cfg)
 	return nil
+}
+
+// warn tells what of a configuration is hardly meant.
+func (a *App) warn(cfg *config.Config) {
+	for _, w := range cfg.Warnings() {
+		a.log.Warn("configuration is doubtful", "reason", w)
+	}
 }
 
 // abort ends a Run that could not take over.

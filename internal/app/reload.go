@@ -102,6 +102,7 @@ func (a *App) adopt(v *version, fronts []*front) bool {
 	}
 	a.warnFixed(v.config)
 	a.warnDescriptors(v.config)
+	a.warn(v.config)
 	a.log.SetLevel(hclog.LevelFromString(v.config.Log.Level))
 	before, opened, closed := a.version, without(fronts, a.fronts), without(a.fronts, fronts)
 	a.version, a.fronts = v, fronts

@@ -106,3 +106,17 @@ func TestLoops(t *testing.T) {
 		t.Errorf("loops(0) = %d; want at least 1", got)
 	}
 }
+
+// What is hardly meant is said at the start, and at a reload.
+func TestDoubtsAreLogged(t *testing.T) {
+	p := serve(t, file(unprobed+"on_backend_loss: resume\n", `"127.0.0.1:1"`))
+	if n := p.log.count("configuration is doubtful"); n != 1 {
+		t.Errorf("the start has %d doubts; want 1", n)
+	}
+	if err := p.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	if n := p.log.count("configuration is doubtful"); n != 2 {
+		t.Errorf("after a reload there were %d doubts; want 2", n)
+	}
+}
