@@ -11,6 +11,7 @@ import (
 // moment of a call. Nobody is left to be told anything; agiproxy must end the session,
 // and the backend its script.
 func TestAsteriskVanishes(t *testing.T) {
+	t.Parallel()
 	t.Run("in its own turn", func(t *testing.T) {
 		s := begin(t, "hangup_timeout: 2s", "ivr1")
 		c := s.call(hold)

@@ -11,6 +11,7 @@ var cut = trouble{cut: true}
 // TestBackendVanishes takes a backend off the network without a FIN or a reset, at
 // each moment of a call.
 func TestBackendVanishes(t *testing.T) {
+	t.Parallel()
 	t.Run("before it is asked", func(t *testing.T) {
 		s := begin(t, "balance: first\nhedge_delay: 0s\nconnect_timeout: 1s", "ivr1", "ivr2")
 		s.vanishes(s.backends[0])
@@ -167,6 +168,7 @@ func (b *backend) began(c *call) bool {
 // TestReboot has a backend's machine lose its power and come back: its kernel answers
 // whatever belongs to a connection from before by a reset.
 func TestReboot(t *testing.T) {
+	t.Parallel()
 	t.Run("in Asterisk's turn", func(t *testing.T) {
 		s := begin(t, "", "ivr1")
 		c := s.call(hold)
@@ -209,6 +211,7 @@ func TestReboot(t *testing.T) {
 // TestLargePacketsAreLost has a path on which only small packets get through, and
 // nobody says so: a tunnel whose ICMP is filtered.
 func TestLargePacketsAreLost(t *testing.T) {
+	t.Parallel()
 	small := trouble{largest: 1000}
 	argument := strings.Repeat("x", 2000)
 	large := []string{argument}

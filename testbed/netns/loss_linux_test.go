@@ -10,6 +10,7 @@ import (
 
 // TestLoss has packets lost on all ways. A call takes longer, and no one is lost.
 func TestLoss(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name     string
 		loss     float64
