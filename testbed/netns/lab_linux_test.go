@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -20,12 +21,13 @@ import (
 type lab struct {
 	dir      string // what testbed/asterisk/setup.sh has built
 	instance string
+	stay     time.Duration // of each caller
 }
 
-// lab starts the Asterisk, on the host where it belongs.
-func (s *stage) lab(t *testing.T) *lab {
+// lab starts the Asterisk, on the host where it belongs. Its callers stay for so long.
+func (s *stage) lab(t *testing.T, stay time.Duration) *lab {
 	t.Helper()
-	l := &lab{dir: os.Getenv("AGIPROXY_LAB")}
+	l := &lab{dir: os.Getenv("AGIPROXY_LAB"), stay: stay}
 	dir, err := os.MkdirTemp(filepath.Join(l.dir, "root", "lab"), "netns-")
 	if err != nil {
 		t.Fatalf("the lab, which testbed/asterisk/setup.sh builds: %v", err)
@@ -64,14 +66,13 @@ type realCall struct {
 	said   chan string // what the dialplan has said about it
 }
 
-// call places a call for a script that runs these commands. The caller stays for a
-// minute and a half.
+// call places a call for a script that runs these commands.
 func (l *lab) call(script string, do ...string) *realCall { return l.callWith("", script, do...) }
 
 // callWith is call for a script with a query that says how the server fails.
 func (l *lab) callWith(query, script string, do ...string) *realCall {
 	c := &realCall{script: script, said: make(chan string, 1)}
-	cmd := exec.Command("../asterisk/call.sh", "run", "90", l.dir, l.instance)
+	cmd := exec.Command("../asterisk/call.sh", "run", strconv.Itoa(int(l.stay.Seconds())), l.dir, l.instance)
 	cmd.Env = append(os.Environ(), "AGIURL=agi://"+front+"/"+script+"?"+query+url.Values{"do": do}.Encode())
 	go func() {
 		out, err := cmd.CombinedOutput()
@@ -141,7 +142,7 @@ func TestRealAsteriskLosesBackends(t *testing.T) {
 		fmt.Sprintf("\n  other:\n    health: {probe: none}\n    backends: [{name: rebooting, address: %q}]\n", s.backends[1].Addr()) +
 		"routes:\n  - {match: {script: \"vanishing*\"}, pool: ivr}\n  - {pool: other}\n"
 	s.proxy = s.startProxy(t, config)
-	l := s.lab(t)
+	l := s.lab(t, 90*time.Second)
 	vanishing := l.call("vanishing", "WAIT FOR DIGIT 85000")
 	inBackendsTurn := l.call("vanishing-in-its-turn", "WAIT FOR DIGIT 5000")
 	rebooting := l.call("rebooting", "WAIT FOR DIGIT 85000")
@@ -171,16 +172,18 @@ func TestRealAsteriskLosesBackends(t *testing.T) {
 }
 
 // TestRealAsteriskVanishes cuts a real Asterisk off from agiproxy, which ends what has
-// become of the calls. When it is reachable again, Asterisk learns of that.
+// become of the calls. Asterisk knows nothing of that, when it is reachable again either,
+// until it has something to say: a command's reply, or that the caller has left.
 func TestRealAsteriskVanishes(t *testing.T) {
 	s := begin(t, "hangup_timeout: 2s", "ivr1")
-	l := s.lab(t)
-	calls := []*realCall{l.call("its-turn", "WAIT FOR DIGIT 75000"), l.callWith("fault=slow&delay=4s&", "the-backends-turn", "NOOP")}
-	s.playing(s.backends[0], calls[0])
-	eventually(t, slack, "both calls are there", func() bool { return s.backends[0].Stats().Begun >= 1 && s.backends[0].Stats().Headers == 2 })
+	l := s.lab(t, 85*time.Second)
+	inItsTurn := l.call("its-turn", "WAIT FOR DIGIT 80000")
+	inBackendsTurn := l.callWith("fault=slow&delay=4s&", "the-backends-turn", "NOOP")
+	s.playing(s.backends[0], inItsTurn)
+	eventually(t, slack, "both calls are there", func() bool { return s.backends[0].Stats().Headers == 2 })
 	s.asteriskVanishes()
 	begun := time.Now()
-	for _, c := range calls {
+	for _, c := range []*realCall{inItsTurn, inBackendsTurn} {
 		if outcome := s.outcome(c, 4*time.Second+youth+userTimeout+slack-time.Since(begun)); outcome != "hangup" {
 			t.Errorf("%s: outcome %s; want hangup", c.script, outcome)
 		}
@@ -188,13 +191,16 @@ func TestRealAsteriskVanishes(t *testing.T) {
 	eventually(t, slack, "the scripts end", func() bool { return s.backends[0].Stats().Active == 0 })
 	s.mustRest(slack)
 	s.network.between(s.pbx, s.proxy.host, trouble{})
-	for _, c := range calls {
-		s.dialplan(c, begun, 90*time.Second+slack) // whatever Asterisk makes of it
+	if _, _, served := s.dialplan(inItsTurn, begun, 80*time.Second+slack); served != "" {
+		t.Errorf("%s: served by %s; want nobody: its script has ended before that", inItsTurn.script, served)
+	}
+	if status, _, served := s.dialplan(inBackendsTurn, begun, l.stay+slack); status != "HANGUP" || served != "" {
+		t.Errorf("%s: AGISTATUS=%s served=%s; want HANGUP, when the caller left", inBackendsTurn.script, status, served)
 	}
 	l.mustRest(t)
 }
 
-// mustRest waits until Asterisk has no channel. A caller stays for a minute and a half.
+// mustRest waits until Asterisk has no channel, once all callers have left.
 func (l *lab) mustRest(t *testing.T) {
 	t.Helper()
 	l.console("channel request hangup all")

@@ -23,7 +23,6 @@ func TestLoss(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := begin(t, c.settings, "ivr1", "ivr2", "ivr3", "ivr4")
-			s.asterisk.DialTimeout = time.Minute // Asterisk's own 2s aren't what this is about
 			for _, b := range s.backends {
 				s.network.between(s.proxy.host, b.host, trouble{loss: c.loss})
 			}
