@@ -45,7 +45,7 @@ func TestLoss(t *testing.T) {
 // hedge_delay of 250ms, so that each call asks two backends for one; only one of them
 // gets its header.
 func TestDelay(t *testing.T) {
-	s := begin(t, "", "ivr1", "ivr2")
+	s := begin(t, "connect_timeout: 10s", "ivr1", "ivr2") // a busy machine is late as well
 	far := trouble{delay: 200 * time.Millisecond}
 	for _, b := range s.backends {
 		s.network.between(s.proxy.host, b.host, far)

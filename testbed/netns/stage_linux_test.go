@@ -128,7 +128,7 @@ func (s *stage) pool(settings string) string {
 // there is none, so that only calls find out.
 func configuration(settings string, backends ...string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "listeners:\n  - {address: %q, header_timeout: 10s}\nadmin: {address: %q}\nlog: {level: info, format: json}\npools:\n  ivr:\n", front, admin)
+	fmt.Fprintf(&b, "listeners:\n  - {address: %q, header_timeout: 30s}\nadmin: {address: %q}\nlog: {level: info, format: json}\npools:\n  ivr:\n", front, admin)
 	if !strings.Contains(settings, "health:") {
 		settings += "\nhealth: {probe: none}"
 	}
