@@ -1,5 +1,5 @@
 # Every target is one command; what it does stands in the script.
-.PHONY: build test check fuzz gosec bench gobench balance profile chaos soak testbed compose browser package deb release hooks
+.PHONY: build test check fuzz gosec bench gobench balance profile chaos soak testbed netns compose browser package deb release hooks
 
 build: ## the program, into ./agiproxy
 	tools/build
@@ -36,6 +36,9 @@ soak: ## half an hour of mixed calls, kills, reloads and upgrades, for docs/soak
 
 testbed: ## real calls on a real Asterisk
 	testbed/run -v
+
+netns: ## a network that fails: loss, delay, machines that vanish, reboot and move; root, /dev/net/tun
+	testbed/netns/run
 
 compose: ## deploy/docker-compose.yml, run for real
 	testbed/compose/run

@@ -11,6 +11,7 @@ import (
 // moment of a call. Nobody is left to be told anything; agiproxy must end the session,
 // and the backend its script.
 func TestAsteriskVanishes(t *testing.T) {
+	t.Parallel()
 	t.Run("in its own turn", func(t *testing.T) {
 		s := begin(t, "hangup_timeout: 2s", "ivr1")
 		c := s.call(hold)
@@ -51,7 +52,7 @@ func TestAsteriskVanishes(t *testing.T) {
 		s := begin(t, "", "ivr1")
 		s.network.toward(s.pbx, s.proxy.host, trouble{largest: 70}) // the first lines are small
 		s.call("NOOP")
-		eventually(t, 10*time.Second+slack, "a session whose header is late", func() bool {
+		eventually(t, 30*time.Second+slack, "a session whose header is late", func() bool {
 			return s.proxy.metric(`agiproxy_sessions_total{outcome="timeout"`)+s.proxy.metric(`agiproxy_sessions_total{outcome="bad_header"`) == 1
 		})
 		s.mustRest(slack)

@@ -11,6 +11,7 @@ var cut = trouble{cut: true}
 // TestBackendVanishes takes a backend off the network without a FIN or a reset, at
 // each moment of a call.
 func TestBackendVanishes(t *testing.T) {
+	t.Parallel()
 	t.Run("before it is asked", func(t *testing.T) {
 		s := begin(t, "balance: first\nhedge_delay: 0s\nconnect_timeout: 1s", "ivr1", "ivr2")
 		s.vanishes(s.backends[0])
@@ -26,11 +27,11 @@ func TestBackendVanishes(t *testing.T) {
 		s.mustRest(slack)
 	})
 	t.Run("idle, and probes tell", func(t *testing.T) {
-		s := begin(t, "balance: first\nhealth: {probe: agi, interval: 1s, fast_interval: 500ms, timeout: 1s, rise: 2, fall: 3}", "ivr1", "ivr2")
+		s := begin(t, "balance: first\nhealth: {probe: agi, interval: 1s, fast_interval: 500ms, timeout: 3s, rise: 2, fall: 3}", "ivr1", "ivr2")
 		up := func() bool { return s.proxy.metric(`agiproxy_backend_up{backend="ivr1"`) == 1 }
 		eventually(t, slack, "probes find ivr1 up", up)
 		s.vanishes(s.backends[0])
-		eventually(t, 5*time.Second+slack, "probes find ivr1 down", func() bool { return !up() })
+		eventually(t, 11*time.Second+slack, "probes find ivr1 down", func() bool { return !up() })
 		s.served(s.call("NOOP"), time.Now(), slack, "ivr2")
 		s.network.between(s.proxy.host, s.backends[0].host, trouble{})
 		eventually(t, slack, "probes find ivr1 up again", up)
@@ -74,11 +75,12 @@ func TestBackendVanishes(t *testing.T) {
 		s.resumedByOther(c, begun, youth+userTimeout+slack)
 	})
 	t.Run("in Asterisk's turn, resumed when probes tell", func(t *testing.T) {
-		s := begin(t, "balance: first\non_backend_loss: resume\nhealth: {interval: 1s, timeout: 1s, fall: 3, on_down: lose}", "ivr1", "ivr2")
+		s := begin(t, "balance: first\non_backend_loss: resume\nhealth: {interval: 1s, timeout: 3s, fall: 3, on_down: lose}", "ivr1", "ivr2")
+		eventually(t, slack, "probes find both up", func() bool { return s.proxy.metric("agiproxy_backend_up") == 2 })
 		c := s.call(hold)
 		s.underWay(s.backends[0], c, 2)
 		begun := s.vanishes(s.backends[0])
-		s.resumedByOther(c, begun, 5*time.Second+slack)
+		s.resumedByOther(c, begun, 11*time.Second+slack)
 	})
 	t.Run("in its own turn", func(t *testing.T) {
 		s := begin(t, "", "ivr1")
@@ -167,6 +169,7 @@ func (b *backend) began(c *call) bool {
 // TestReboot has a backend's machine lose its power and come back: its kernel answers
 // whatever belongs to a connection from before by a reset.
 func TestReboot(t *testing.T) {
+	t.Parallel()
 	t.Run("in Asterisk's turn", func(t *testing.T) {
 		s := begin(t, "", "ivr1")
 		c := s.call(hold)
@@ -209,6 +212,7 @@ func TestReboot(t *testing.T) {
 // TestLargePacketsAreLost has a path on which only small packets get through, and
 // nobody says so: a tunnel whose ICMP is filtered.
 func TestLargePacketsAreLost(t *testing.T) {
+	t.Parallel()
 	small := trouble{largest: 1000}
 	argument := strings.Repeat("x", 2000)
 	large := []string{argument}

@@ -10,6 +10,7 @@ import (
 
 // TestLoss has packets lost on all ways. A call takes longer, and no one is lost.
 func TestLoss(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name     string
 		loss     float64
@@ -22,7 +23,6 @@ func TestLoss(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := begin(t, c.settings, "ivr1", "ivr2", "ivr3", "ivr4")
-			s.asterisk.DialTimeout = time.Minute // Asterisk's own 2s aren't what this is about
 			for _, b := range s.backends {
 				s.network.between(s.proxy.host, b.host, trouble{loss: c.loss})
 			}
@@ -45,7 +45,7 @@ func TestLoss(t *testing.T) {
 // hedge_delay of 250ms, so that each call asks two backends for one; only one of them
 // gets its header.
 func TestDelay(t *testing.T) {
-	s := begin(t, "", "ivr1", "ivr2")
+	s := begin(t, "connect_timeout: 10s", "ivr1", "ivr2") // a busy machine is late as well
 	far := trouble{delay: 200 * time.Millisecond}
 	for _, b := range s.backends {
 		s.network.between(s.proxy.host, b.host, far)

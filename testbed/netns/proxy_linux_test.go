@@ -9,6 +9,7 @@ import (
 
 // TestHandOverWhileCutOff has another agiproxy take over while nobody can reach anybody.
 func TestHandOverWhileCutOff(t *testing.T) {
+	t.Parallel()
 	t.Run("for 3s", func(t *testing.T) {
 		s := begin(t, "think_timeout: 30s", "ivr1")
 		begun := time.Now()
@@ -59,6 +60,7 @@ func TestReloadWhileCutOff(t *testing.T) {
 
 // TestNoRoute has agiproxy's own machine be at fault.
 func TestNoRoute(t *testing.T) {
+	t.Parallel()
 	t.Run("to the backends", func(t *testing.T) {
 		s := begin(t, "", "ivr1", "ivr2")
 		underWay := s.call("EXEC Wait 5")

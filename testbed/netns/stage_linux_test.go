@@ -67,11 +67,18 @@ type backend struct {
 	name string
 }
 
+// building limits how many stages are built at a time. All tests run at once, and most
+// of them only wait; but a machine that starts fifty processes in a moment isn't in time
+// for a probe.
+var building = make(chan struct{}, 3)
+
 // begin returns a stage with backends of these names and an agiproxy whose pool has
 // these settings, one a line. The test goes on beside the others.
 func begin(t *testing.T, settings string, names ...string) *stage {
 	t.Helper()
 	s := empty(t, names...)
+	building <- struct{}{}
+	defer func() { <-building }()
 	s.proxy = s.startProxy(t, s.pool(settings))
 	return s
 }
@@ -83,9 +90,11 @@ func empty(t *testing.T, names ...string) *stage {
 		t.Skip("AGIPROXY_NETNS=1 is not set; testbed/netns/run makes the namespaces and runs this")
 	}
 	t.Parallel()
+	building <- struct{}{}
+	defer func() { <-building }()
 	s := &stage{t: t, network: newNetwork(t)}
 	s.pbx = s.network.host(t, pbxAddr)
-	s.asterisk.Dial = s.pbx.dial
+	s.asterisk.Dial, s.asterisk.DialTimeout = s.pbx.dial, 30*time.Second // its own 2s aren't what this is about
 	for i, name := range names {
 		b := &backend{host: s.network.host(t, fmt.Sprintf("10.77.0.%d", firstBackend+i)), name: name}
 		b.serve(t)
@@ -119,7 +128,7 @@ func (s *stage) pool(settings string) string {
 // there is none, so that only calls find out.
 func configuration(settings string, backends ...string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "listeners:\n  - {address: %q, header_timeout: 10s}\nadmin: {address: %q}\nlog: {level: info, format: json}\npools:\n  ivr:\n", front, admin)
+	fmt.Fprintf(&b, "listeners:\n  - {address: %q, header_timeout: 30s}\nadmin: {address: %q}\nlog: {level: info, format: json}\npools:\n  ivr:\n", front, admin)
 	if !strings.Contains(settings, "health:") {
 		settings += "\nhealth: {probe: none}"
 	}
