@@ -18,7 +18,7 @@ import (
 // TestFloodOfConnections has connections come that close at once, and some that say
 // nonsense before.
 func TestFloodOfConnections(t *testing.T) {
-	p := startProgram(t, 0, "", pool("good", goodServer(t)))
+	p := startProgram(t, "auto", 0, "", pool("good", goodServer(t)))
 	p.slow(goodCall)
 	before := p.rss()
 	p.wantUndisturbed(func(stop <-chan struct{}) {
@@ -51,7 +51,7 @@ func TestFloodOverTheDescriptors(t *testing.T) {
 			}
 		}
 	})
-	p := startProgram(t, descriptors, "header_timeout: 5m", pool("good", rounds))
+	p := startProgram(t, "auto", descriptors, "header_timeout: 5m", pool("good", rounds))
 	// Calls whose command is answered when somebody calls round.
 	type held struct {
 		c net.Conn

@@ -54,12 +54,13 @@ type program struct {
 }
 
 // startProgram starts it with a listener's settings and pools; calls to "good" go to
-// the pool of that name. With descriptors it has no more than that many.
-func startProgram(t *testing.T, descriptors int, listener, pools string) *program {
+// the pool of that name. With descriptors it has no more than that many. EXHAUST_ENGINE=io_uring
+// has all tests use that engine.
+func startProgram(t *testing.T, engine string, descriptors int, listener, pools string) *program {
 	t.Helper()
 	dir := t.TempDir()
 	p := &program{t: t, address: freeAddress(t)}
-	text := fmt.Sprintf("listeners: [{address: %q, %s}]\nadmin: {address: \"\"}\nlog: {level: error}\nloops: 1\nengine: %s\npools:\n%s", p.address, listener, cmp.Or(os.Getenv("EXHAUST_ENGINE"), "auto"), pools)
+	text := fmt.Sprintf("listeners: [{address: %q, %s}]\nadmin: {address: \"\"}\nlog: {level: error}\nloops: 1\nengine: %s\npools:\n%s", p.address, listener, cmp.Or(os.Getenv("EXHAUST_ENGINE"), engine), pools)
 	file := filepath.Join(dir, "agiproxy.yaml")
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)

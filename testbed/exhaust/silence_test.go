@@ -49,7 +49,7 @@ func closeAll(conns []net.Conn) {
 // TestSilentConnections has ten thousand that connect and say nothing.
 func TestSilentConnections(t *testing.T) {
 	const n = 9900 // with the test's own, of the 20,000 descriptors of many machines
-	p := startProgram(t, 0, "header_timeout: 5m, max_sessions: 15000", pool("good", goodServer(t)))
+	p := startProgram(t, "auto", 0, "header_timeout: 5m, max_sessions: 15000", pool("good", goodServer(t)))
 	p.slow(goodCall) // what the first calls need is there then
 	before, own := p.rss(), p.descriptors()
 	conns := connect(t, p.address, n, nil)
@@ -65,7 +65,7 @@ func TestSilentConnections(t *testing.T) {
 // to its end in time.
 func TestSlowHeaders(t *testing.T) {
 	const n = 2000
-	p := startProgram(t, 0, "header_timeout: 12s", pool("good", goodServer(t)))
+	p := startProgram(t, "auto", 0, "header_timeout: 12s", pool("good", goodServer(t)))
 	p.slow(goodCall)
 	before := p.rss()
 	conns := connect(t, p.address, n, []byte("agi_network: yes\nagi_"))
