@@ -243,6 +243,20 @@ func TestTheQueueHasALimit(t *testing.T) {
 	}
 }
 
+// TestWhoHasWaitedElsewhereIsNoNewcomer is about calls that come with a hand-over: the
+// configuration may have a shorter queue by then, or none.
+func TestWhoHasWaitedElsewhereIsNoNewcomer(t *testing.T) {
+	pool, _, loans := fullPool(1, 0)
+	g := newGuest("moved")
+	g.Again = true
+	mustWait(t, pool, g)
+	if pool.Waiting() != 1 {
+		t.Errorf("%d wait; want the one that has waited before", pool.Waiting())
+	}
+	loans[0].Done()
+	wantServed(t, g, pool.Backends()[0])
+}
+
 func TestLeave(t *testing.T) {
 	pool, b, loans := fullPool(1, 10)
 	first, second := newGuest("first"), newGuest("second")

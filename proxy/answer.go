@@ -27,6 +27,7 @@ type speech struct {
 	leaving bool           // his HANGUP is awaited
 	music   bool           // music on hold plays
 	lines   agi.Lines
+	wasted  int // what the backend has sent when Asterisk had left; then there is nothing to say
 }
 
 // say has agiproxy say lines, each after the reply to the one before, and then

@@ -118,6 +118,24 @@ func (s *Session) asteriskLeft(err error) {
 	s.front.SetTimer(s.after(s.pool.opts.HangupTimeout))
 }
 
+// mostWasted is how much a backend may send when Asterisk has left: more commands
+// than a script has for its end.
+const mostWasted = 256 << 10
+
+// wasted counts what the backend sends though nobody takes it any more, and reports
+// whether the session has ended for that. Reading on, until the time after a hangup
+// is over, would let one flood have the loop to itself.
+func (s *Session) wasted(n int) bool {
+	if s.speech == nil {
+		s.speech = new(speech)
+	}
+	if s.speech.wasted += n; s.speech.wasted <= mostWasted {
+		return false
+	}
+	s.end()
+	return true
+}
+
 // closeFront ends agiproxy's side towards Asterisk and waits for Asterisk's: a
 // close over bytes that nobody has read would be a reset, which can overtake
 // the last line.

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"syscall"
 	"testing"
 	"time"
 
@@ -82,4 +83,27 @@ func TestBackendIsHeardAgainWhenAsteriskIsGone(t *testing.T) {
 		t.Error("the session goes on although both sides have closed")
 	}
 	p.finish()
+}
+
+// TestFloodAfterAsteriskLeftEndsTheSession unless the server has only a script's last
+// commands to send.
+func TestFloodAfterAsteriskLeftEndsTheSession(t *testing.T) {
+	var records []Record
+	s := newStage(Options{Ended: func(r Record) { records = append(records, r) }}, limits())
+	s.establish(plainHeader)
+	back := s.host.back.handler
+	back.Received([]byte("NOOP\n"))
+	s.handler.Closed(syscall.ECONNRESET)
+	lines := bytes.Repeat([]byte("NOOP and so on\n"), 64)
+	sent := 0
+	for ; sent+len(lines) <= mostWasted; sent += len(lines) {
+		back.Received(lines)
+	}
+	if len(records) > 0 || s.host.back.closed {
+		t.Fatalf("the session has ended after %d bytes; want it to go on until %d", sent, mostWasted)
+	}
+	back.Received(lines)
+	if len(records) != 1 || !s.host.back.closed || records[0].Outcome != Hangup {
+		t.Errorf("after %d bytes that nobody takes: closed %v, records %+v; want one of a hangup", sent+len(lines), s.host.back.closed, records)
+	}
 }

@@ -163,7 +163,12 @@ func (s *Session) FromAsterisk(p []byte) {
 // FromBackend is told what the backend sent.
 func (s *Session) FromBackend(p []byte) {
 	switch s.state {
-	case awaiting, relaying, closing:
+	case closing:
+		if s.gone && s.wasted(len(p)) {
+			return
+		}
+		s.relayCommands(p)
+	case awaiting, relaying:
 		s.relayCommands(p)
 	}
 }

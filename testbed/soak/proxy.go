@@ -173,8 +173,9 @@ func (p *agiproxy) reload() error {
 }
 
 // upgradePatience is how long the process before may take to end: sessions that
-// could not move end in it, and those get a backend, or the dialplan's failure, soon.
-const upgradePatience = time.Minute
+// could not move end in it. When a server dies under long calls, many are just waiting
+// for the end of a command; they then go on with another server, in the old process.
+const upgradePatience = 5 * time.Minute
 
 // upgrade has another process take over, by the command or the signal, and waits
 // until the one before has ended.

@@ -99,8 +99,12 @@ type rest struct {
 	calls int64
 }
 
-// looks is how many samples a rest is judged by.
-const looks = 5
+// A rest is judged by so many samples, so far apart: they must not all fall together
+// with those that are taken all the time, whose connections are counted as well.
+const (
+	looks   = 20
+	between = 370 * time.Millisecond
+)
 
 // rest waits until all has settled, and notes what is left.
 func (s *soak) rest(ctx context.Context, after string, settle time.Duration) error {
@@ -134,7 +138,7 @@ func (s *soak) rest(ctx context.Context, after string, settle time.Duration) err
 		r.least.descriptors = min(r.least.descriptors, now.descriptors)
 		r.least.goroutines = min(r.least.goroutines, now.goroutines)
 		r.least.sessions = min(r.least.sessions, now.sessions)
-		time.Sleep(time.Second)
+		time.Sleep(between)
 	}
 	r.at = time.Since(s.began)
 	var err error
