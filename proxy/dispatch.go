@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"agiproxy/balancer"
+	"agiproxy/internal/proxyheader"
 )
 
 var (
@@ -121,6 +122,11 @@ func (s *Session) sendHeader() {
 	if len(d.early) > 0 {
 		header = append(header[:len(header):len(header)], d.early...)
 	}
+	if v := s.pool.opts.SendProxyHeader; v != proxyheader.None {
+		// In the same write: to its backend it is a part of the header that must be
+		// read, so that what an unread header proves is proved with it too.
+		header = append(proxyheader.Append(nil, v, s.client(), s.destination()), header...)
+	}
 	s.countToBackend(len(header))
 	s.back.Write(header)
 	s.turnSince = s.now()
@@ -140,7 +146,7 @@ func (s *Session) keepEarly(p []byte) {
 	d := s.dispatching
 	if len(d.early)+len(p) > mostEarly {
 		s.dropAttempt(attemptAbandoned)
-		s.badHeader("too_large", errEarly)
+		s.badHeader(refusedTooLarge, errEarly)
 		return
 	}
 	left := s.dialogue.HungUp()

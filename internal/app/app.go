@@ -158,7 +158,7 @@ func (a *App) start() error {
 	if a.sockets, err = inherit(a.opts.Sockets); err != nil {
 		return err
 	}
-	if a.fronts, err = a.listen(cfg.Listeners, nil); err != nil {
+	if a.fronts, err = a.listen(v, nil); err != nil {
 		return err
 	}
 	a.warnUnused()
