@@ -356,7 +356,7 @@ func (s *Server) backendFor(p *Pool, x MovedBackend) *balancer.Backend {
 		}
 	}
 	b := balancer.NewBackend(x.Name, x.Address)
-	balancer.NewPool(balancer.RoundRobin{}, balancer.Options{}, []*balancer.Backend{b}) // which owns it
+	p.backends.Inherit(balancer.NewPool(balancer.RoundRobin{}, balancer.Options{}, []*balancer.Backend{b})) // which owns it, as after a reload
 	s.retired = append(s.retired, Retired{p.name, b, time.Now()})
 	return b
 }

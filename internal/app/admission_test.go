@@ -264,3 +264,28 @@ func TestUpgradeKeepsTheAnnouncedClient(t *testing.T) {
 	held.wantServed("ivr1")
 	eventually(t, "the end of all sessions", func() bool { return p.server.Sessions() == 0 })
 }
+
+// The limit of a pool holds for all its backends together, over a reload and an
+// upgrade.
+func TestAPoolHasItsLimit(t *testing.T) {
+	one, two := startServer(t, "ivr1"), startServer(t, "ivr2")
+	text := file(unprobed+"max_sessions: 2", one.entry(""), two.entry(""))
+	p := serve(t, file(unprobed, one.entry(""), two.entry("")))
+	first, second := hold(t, p.addr(0), "hold", one, two), hold(t, p.addr(0), "hold", one, two)
+	p.reload(text)
+	place(t, p.addr(0), "x").wantFailure("NOBACKEND")
+	eventually(t, "the record", func() bool { return p.log.count("pool has as many sessions as it may") == 1 })
+	p.wantSeries(1, "agiproxy_pool_full_total", "ivr")
+	p.reload(file(unprobed+"max_sessions: 2", two.entry(""))) // one of the two drains, and counts
+	place(t, p.addr(0), "x").wantFailure("NOBACKEND")
+	eventually(t, "the end of the calls", func() bool { return p.server.Sessions() == 2 })
+	p = p.upgrade(file(unprobed+"max_sessions: 2", two.entry("")))
+	place(t, p.addr(0), "x").wantFailure("NOBACKEND")
+	one.release()
+	two.release()
+	first.wantServed("")
+	second.wantServed("")
+	eventually(t, "the end of the calls", func() bool { return p.server.Sessions() == 0 })
+	place(t, p.addr(0), "x").wantServed("ivr2")
+	p.wantSeries(3, "agiproxy_pool_full_total", "ivr")
+}

@@ -146,6 +146,7 @@ func balancerOptions(p *config.Pool) balancer.Options {
 		Ejection:  balancer.Ejection(p.Ejection),
 		Panic:     p.PanicThreshold,
 		SlowStart: p.SlowStart,
+		Sessions:  p.MaxSessions,
 		Queue:     p.Queue.Limit,
 	}
 }
