@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"agiproxy/config"
@@ -129,14 +128,16 @@ func (a *App) shut(fronts []*front) {
 	}
 }
 
-// A shedder keeps a flood of connections from becoming a flood of records.
-type shedder struct{ last atomic.Int64 }
-
 // shed tells of a connection that there was no descriptor for, once a second at
-// most.
+// most for each listener.
 func (a *App) shed(f *front, err error) {
-	now := time.Now().Unix()
-	if a.shedder.last.Swap(now) != now {
-		a.log.Warn("connection shed", "listener", f.address, "error", fmt.Errorf("accept: %w", err))
+	suppressed, told := a.sheds.Tell(f.address, time.Now())
+	if !told {
+		return
 	}
+	args := []any{"listener", f.address, "error", fmt.Errorf("accept: %w", err)}
+	if suppressed > 0 {
+		args = append(args, "suppressed", suppressed)
+	}
+	a.log.Warn("connection shed", args...)
 }
