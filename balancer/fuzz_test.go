@@ -54,8 +54,19 @@ func (b *modelBackend) rank(panics bool) int {
 	return 3
 }
 
+func (m *model) full() bool {
+	sessions := 0
+	for _, b := range m.backends {
+		sessions += b.sessions
+	}
+	return m.options.Sessions > 0 && sessions >= m.options.Sessions
+}
+
 // pick returns which backend a session gets, -1 for none.
 func (m *model) pick(tried []int) int {
+	if m.full() {
+		return -1
+	}
 	all, usable := 0, 0
 	for i := range m.backends {
 		if b := &m.backends[i]; !b.drained {
@@ -184,6 +195,7 @@ func FuzzPick(f *testing.F) {
 	f.Add(false, byte(0), []byte{9, 9, 9, 9, 9, 9, 9, 9}, []byte{1, 2, 3, 17, 18, 25, 33, 42, 0, 0, 0, 50, 58, 2, 66, 0})
 	f.Add(true, byte(1+4*1+16*1), []byte{1, 1, 1, 1}, []byte{pick, pick, pick, fail, fail, fail, fail + 1, tick, pick, pick, tick, tick + 7, tick + 7, uneject, fail, pick})
 	f.Add(false, byte(2+4*2+16*2), []byte{1, 1, 1}, []byte{pick, pick, fail, fail, pick, pick, fail + 1, fail + 1, 16, 17, 18, pick, pick, pick, tick + 7, tick + 7, pick})
+	f.Add(true, byte(64+1), []byte{1, 1, 1, 1}, []byte{pick, pick, pick, done, pick, pick, fail, done, done, pick, pick, pick})
 	f.Fuzz(func(t *testing.T, least bool, options byte, weights, script []byte) {
 		if len(weights) == 0 || len(weights) > 8 || len(script) > 4096 {
 			t.Skip()
@@ -193,7 +205,7 @@ func FuzzPick(f *testing.F) {
 			policy = LeastConnections{}
 		}
 		clock := newFakeClock()
-		m.options = Options{Clock: clock, Panic: int(options/16%3) * 50, Ejection: Ejection{
+		m.options = Options{Clock: clock, Sessions: int(options/64) * 2, Panic: int(options/16%3) * 50, Ejection: Ejection{
 			Failures: int(options % 4), MaxPercent: []int{0, 34, 50, 100}[options/4%4],
 			Time: 2 * time.Second, MaxTime: 5 * time.Second,
 		}}
@@ -221,8 +233,12 @@ func FuzzPick(f *testing.F) {
 				loan, err := pool.Pick(tried, 0)
 				want := m.pick(triedModel)
 				if want < 0 {
-					if !errors.Is(err, ErrNoBackend) || loan.Backend() != nil {
-						t.Fatalf("step %d: Pick = %v, %v; want ErrNoBackend", at, loan.Backend(), err)
+					wantErr := ErrNoBackend
+					if m.full() {
+						wantErr = ErrPoolFull
+					}
+					if !errors.Is(err, wantErr) || loan.Backend() != nil {
+						t.Fatalf("step %d: Pick = %v, %v; want %v", at, loan.Backend(), err, wantErr)
 					}
 					continue
 				}
@@ -310,6 +326,7 @@ func FuzzQueue(f *testing.F) {
 	f.Add([]byte{1, 1}, []byte{come, come, come, come, come + 1, end, end, end, end})
 	f.Add([]byte{1, 2, 0}, []byte{come, come, down, come, come + 2, come, drain + 1, drain + 1, down, leave, end, limit, reload, end})
 	f.Add([]byte{2, 1}, []byte{fail, come, fail, fail, fail, come, come, come, come, leave + 1, tick, tick, reload + 1, tick, end, end})
+	f.Add([]byte{64 + 3, 3, 3}, []byte{come, come, come + 1, come, end, end, reload + 1, come, come + 9, end, leave, reload, reload + 2, end, end})
 	f.Fuzz(func(t *testing.T, limits, script []byte) {
 		if len(limits) == 0 || len(limits) > 6 || len(script) > 2048 {
 			t.Skip()
@@ -320,7 +337,7 @@ func FuzzQueue(f *testing.F) {
 			b.Configure(1, int(l%4), l%8 > 5)
 			q.backends = append(q.backends, b)
 		}
-		q.options = Options{Queue: 5, Clock: q.clock, Ejection: Ejection{Failures: 2, Time: time.Second, MaxTime: 3 * time.Second, MaxPercent: 50}}
+		q.options = Options{Queue: 5, Sessions: int(limits[0] / 64), Clock: q.clock, Ejection: Ejection{Failures: 2, Time: time.Second, MaxTime: 3 * time.Second, MaxPercent: 50}}
 		q.pool = NewPool(LeastConnections{}, q.options, q.backends)
 		q.first = q.pool
 		for _, op := range script {
@@ -435,6 +452,9 @@ func (q *queueScript) check() {
 	if q.pool.Waiting() != len(q.waiting) {
 		q.t.Fatalf("Waiting() = %d; want %d", q.pool.Waiting(), len(q.waiting))
 	}
+	if max := q.options.Sessions; max > 0 && len(q.loans) > max {
+		q.t.Fatalf("%d sessions; want at most %d in the pool", len(q.loans), max)
+	}
 	held := make(map[*Backend]int)
 	for _, l := range q.loans {
 		held[l.Backend()]++
@@ -443,7 +463,7 @@ func (q *queueScript) check() {
 		if b.Sessions() != held[b] {
 			q.t.Fatalf("%s has %d sessions; want %d", b.Name(), b.Sessions(), held[b])
 		}
-		if b.State() != Up || b.Full() {
+		if b.State() != Up || b.Full() || q.options.Sessions > 0 && len(q.loans) >= q.options.Sessions {
 			continue
 		}
 		for i, g := range q.waiting {

@@ -6,7 +6,8 @@
 // operations. Under concurrent picks a policy may therefore act on counts that
 // are one session old; a backend's limit is never exceeded. Only what is seldom
 // and must be exact is done under the pool's lock: to take a backend out, and to
-// lend anything at all while sessions wait in line for it.
+// lend anything at all while sessions wait in line for it, or from a pool that has a
+// limit as a whole.
 package balancer
 
 import (
@@ -20,6 +21,10 @@ import (
 // down, ejected, drained, full or was tried before, or its free places belong to
 // sessions that wait for them.
 var ErrNoBackend = errors.New("no backend can serve")
+
+// ErrPoolFull says that the pool has as many sessions as it may, whatever its
+// backends could take.
+var ErrPoolFull = errors.New("pool has as many sessions as it may")
 
 // A Pool is a fixed set of backends with one policy. It is safe for concurrent
 // use.
@@ -38,6 +43,7 @@ type Options struct {
 	Ejection  Ejection
 	Panic     int           // percent of the backends; with fewer usable, those that are not serve as the last resort; 0 means never
 	SlowStart time.Duration // how long a backend that comes back takes to its full weight; 0 means at once
+	Sessions  int           // the most at a time, on all backends together; 0 means no limit
 	Queue     int           // the most sessions that wait for a slot; 0 means that none does
 	Clock     Clock         // nil means the system's
 
@@ -96,16 +102,21 @@ func (p *Pool) CanServe() bool {
 // are not in tried. Primaries come first, then backups, then backends that are
 // busy; in a pool that panics those that are down or ejected are the last, see
 // [Options]. Sessions that wait come before. The key is what [Policy] says of it.
-// The error is [ErrNoBackend]; else the loan must be given back by Done.
+// The error is [ErrNoBackend] or [ErrPoolFull]; else the loan must be given back by
+// Done.
 func (p *Pool) Pick(tried []*Backend, key uint64) (Loan, error) {
-	if p.waiting.Load() != 0 {
+	if p.waiting.Load() != 0 || p.opts.Sessions > 0 {
 		return p.pickBehind(tried, key)
 	}
 	return p.pick(tried, key)
 }
 
-// pick is Pick without regard to who waits.
+// pick is Pick without regard to who waits. In a pool with a limit it is called with
+// mu held, so that of two picks for the last place one gets it.
 func (p *Pool) pick(tried []*Backend, key uint64) (Loan, error) {
+	if p.full() {
+		return Loan{}, ErrPoolFull
+	}
 	if b := p.borrow(ranks[:], tried, key); b != nil {
 		return Loan{backend: b}, nil
 	}
@@ -115,6 +126,24 @@ func (p *Pool) pick(tried []*Backend, key uint64) (Loan, error) {
 		}
 	}
 	return Loan{}, ErrNoBackend
+}
+
+// full reports whether the pool has as many sessions as it may. The sum is of what
+// the backends count anyway, so that a limit which a reload brings, or another process,
+// finds all sessions counted. It is never less than what is lent, since nothing is
+// lent meanwhile: mu is held.
+func (p *Pool) full() bool {
+	if p.opts.Sessions == 0 {
+		return false
+	}
+	sessions := 0
+	for _, b := range p.backends {
+		sessions += b.Sessions()
+	}
+	for _, b := range p.former {
+		sessions += b.Sessions()
+	}
+	return sessions >= p.opts.Sessions
 }
 
 // panics reports whether so few backends are usable that the verdicts on the

@@ -35,9 +35,10 @@ type line struct {
 	// set. It changes under mu.
 	waiting atomic.Int32
 
-	mu    sync.Mutex
-	queue []*Waiter // the longest wait first
-	next  *Pool     // which has taken over, nil for the present version of the pool
+	mu     sync.Mutex
+	queue  []*Waiter  // the longest wait first
+	former []*Backend // of versions before, which may have sessions still; they count for the limit
+	next   *Pool      // which has taken over, nil for the present version of the pool
 
 	// mu guards also the ejections of the backends that the pool owns. Neither
 	// Ready nor what [Options] has called is called while it is held.
@@ -99,7 +100,8 @@ func (p *Pool) Leave(w *Waiter) bool {
 func (p *Pool) Waiting() int { return max(int(p.waiting.Load()), 0) }
 
 // Inherit takes over who waits in the pool before, of which p is the next
-// version, and all of p's backends, also those that the two have in common. From
+// version, and all of p's backends, also those that the two have in common. The
+// sessions of those that p doesn't have count for its limit as long as they last. From
 // then on that one's Pick, Wait and Leave are p's. As many as waited wait, even
 // if that is more than p lets in.
 func (p *Pool) Inherit(before *Pool) {
@@ -110,6 +112,16 @@ func (p *Pool) Inherit(before *Pool) {
 	p.setQueue(append(queue, p.queue...))
 	for _, b := range p.backends {
 		b.owner.Store(p)
+	}
+	for _, b := range before.former {
+		if b.Sessions() > 0 && !slices.Contains(p.backends, b) {
+			p.former = append(p.former, b)
+		}
+	}
+	for _, b := range before.backends {
+		if !slices.Contains(p.backends, b) {
+			p.former = append(p.former, b)
+		}
 	}
 	before.next = p
 	before.waiting.Store(takenOver)
@@ -172,7 +184,7 @@ func (p *Pool) serve(w *Waiter, served *[]handover) bool {
 
 // serveAll serves everybody for whom there is something.
 func (p *Pool) serveAll() (served []handover) {
-	for i := 0; i < len(p.queue); {
+	for i := 0; i < len(p.queue) && !p.full(); {
 		w, before := p.queue[i], len(p.queue)
 		if !p.serve(w, &served) && len(w.Tried) == 0 {
 			break // there is nothing left for anybody
@@ -206,15 +218,30 @@ func (b *Backend) offer() {
 	if p := b.owner.Load(); p == nil || p.waiting.Load() == 0 {
 		return
 	}
-	var served []handover
 	p := b.lockOwner()
-	for {
-		i := p.firstFor(b)
-		if i < 0 || b.flags.Load()&unusable != 0 || !b.borrow() {
-			break
+	var served []handover
+	switch present := p.next == nil; {
+	case !present: // b is none of the pool's any more: only its place in the pool is free
+		p.mu.Unlock()
+		if p = p.lockPresent(); p.opts.Sessions > 0 {
+			served = p.serveAll()
 		}
-		served = append(served, handover{p.take(i), Loan{backend: b}})
+	case p.opts.Sessions > 0: // what is free may be a place in the pool, for any backend
+		served = p.serveAll()
+	default:
+		served = p.servePlaces(b)
 	}
 	p.mu.Unlock()
 	deliver(served)
+}
+
+// servePlaces lends b's free places to those who wait for them.
+func (p *Pool) servePlaces(b *Backend) (served []handover) {
+	for {
+		i := p.firstFor(b)
+		if i < 0 || b.flags.Load()&unusable != 0 || !b.borrow() {
+			return served
+		}
+		served = append(served, handover{p.take(i), Loan{backend: b}})
+	}
 }

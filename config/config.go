@@ -41,6 +41,17 @@ type Listener struct {
 	MaxSessions    int            // sessions at one time, at least 1
 	HeaderTimeout  time.Duration  // from accept to the header's empty line
 	MaxHeaderBytes int            // the header, its empty line included
+
+	MaxSessionsPerSource int            // sessions at one time from one address, or one /64 of IPv6; 0 = no limit
+	Rate                 Rate           // at which one source may begin sessions
+	TokenFile            string         // the shared secrets, one of which a session must know; "" = none is asked for
+	AcceptProxyProtocol  []netip.Prefix // clients whose connections begin with a PROXY header; compare as Allow
+}
+
+// Rate bounds how many sessions begin. The zero value doesn't.
+type Rate struct {
+	SessionsPerSecond float64 // in the long run; 0 = no limit
+	Burst             int     // at once, after a silence; 0 exactly where SessionsPerSecond is 0
 }
 
 // Pool is a set of backends that serve the same scripts.
@@ -63,6 +74,8 @@ type Pool struct {
 	Ejection            Ejection
 	PanicThreshold      int           // percent of the backends; with fewer usable, all of them serve as a last resort; 0 = never
 	SlowStart           time.Duration // what a backend that comes back takes to its full weight; 0 = none
+	MaxSessions         int           // sessions at one time, on all backends together; 0 = no limit
+	SendProxyProtocol   string        // "none", "v1" or "v2": what a connection to a backend begins with
 	Backends            []Backend     // at least one; names and addresses are unique in the pool
 }
 

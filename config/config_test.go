@@ -90,6 +90,8 @@ func TestEqualFiles(t *testing.T) {
 		{"0 needs no unit", pool("think_timeout: 0, first_command_timeout: 0"), smallest},
 		{"a bare number is bytes", "listeners: [{max_header_bytes: 65536}]\n" + smallest, smallest},
 		{"an alias name of the private networks", "listeners: [{allow: [127.0.0.0/8, 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 169.254.0.0/16, '::1', 'fe80::/10', 'fc00::/7']}]\n" + smallest, smallest},
+		{"a listener's inert values", "listeners: [{max_sessions_per_source: 0, rate: {sessions_per_second: 0, burst: 0}, token_file: , accept_proxy_protocol: false}]\n" + smallest, smallest},
+		{"a burst follows its rate", "listeners: [{rate: {sessions_per_second: 0.1}}, {address: ':1', rate: {sessions_per_second: 20}}]\n" + smallest, "listeners: [{rate: {sessions_per_second: 0.1, burst: 1}}, {address: ':1', rate: {sessions_per_second: 20, burst: 20}}]\n" + smallest},
 		{"inert defaults of a listener's coming features", "listeners: [{accept_proxy_protocol: false, tls: {cert_file: , key_file: '', client_ca_file: }}]\n" + smallest, smallest},
 		{"inert defaults of a pool's coming features", pool("tls: {ca_file: , cert_file: , key_file: , server_name: }"), smallest},
 		{"no queue, no fallback", pool("queue: {timeout: 0, limit: 0, music: ''}, fallback: {commands: [], then: failure}"), smallest},

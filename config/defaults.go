@@ -49,6 +49,8 @@ func defaultPool() Pool {
 		},
 		Ejection:       Ejection{Failures: 3, Time: 10 * time.Second, MaxTime: 5 * time.Minute, MaxPercent: 50},
 		PanicThreshold: 50,
+
+		SendProxyProtocol: "none",
 	}
 }
 

@@ -16,6 +16,7 @@ func tables() map[string]fields {
 	return map[string]fields{
 		"Top level":    d.fileFields(new(Config)),
 		"listeners":    d.listenerFields(new(Listener)),
+		"rate":         d.rateFields(new(Rate)),
 		"listener tls": d.listenerTLSFields(),
 		"pools":        d.poolFields(new(Pool), nil),
 		"queue":        d.queueFields(new(Queue)),

@@ -100,6 +100,8 @@ func (d *decoder) poolFields(p *Pool, places *[]*yaml.Node) fields {
 		"ejection":              func(key string, n *yaml.Node) { d.ejection(key, n, &p.Ejection) },
 		"panic_threshold":       d.integer(&p.PanicThreshold, 0, 100),
 		"slow_start":            d.durationOrZero(&p.SlowStart, 10*time.Millisecond, time.Hour),
+		"max_sessions":          d.integer(&p.MaxSessions, 0, maxSessions),
+		"send_proxy_protocol":   d.choice(&p.SendProxyProtocol, "none", "v1", "v2"),
 		"tls":                   func(key string, n *yaml.Node) { d.mapping(key, n, d.poolTLSFields()) },
 		"backends": d.each(maxEntries, func(key string, n *yaml.Node) {
 			b, at := d.backend(key, n)

@@ -62,18 +62,26 @@ func (d *decoder) listener(key string, n *yaml.Node) Listener {
 
 func (d *decoder) listenerFields(l *Listener) fields {
 	return fields{
-		"address":               d.checked(&l.Address, "an address such as :4577", listenAddress),
-		"allow":                 func(key string, n *yaml.Node) { l.Allow = d.allow(key, n) },
-		"max_sessions":          d.integer(&l.MaxSessions, 1, maxSessions),
-		"header_timeout":        d.duration(&l.HeaderTimeout, 10*time.Millisecond, 5*time.Minute),
-		"max_header_bytes":      d.size(&l.MaxHeaderBytes, 1<<10, 1<<20),
-		"accept_proxy_protocol": d.only("false"),
-		"tls":                   func(key string, n *yaml.Node) { d.mapping(key, n, d.listenerTLSFields()) },
+		"address":                 d.checked(&l.Address, "an address such as :4577", listenAddress),
+		"allow":                   func(key string, n *yaml.Node) { l.Allow = d.allow(key, n) },
+		"max_sessions":            d.integer(&l.MaxSessions, 1, maxSessions),
+		"header_timeout":          d.duration(&l.HeaderTimeout, 10*time.Millisecond, 5*time.Minute),
+		"max_header_bytes":        d.size(&l.MaxHeaderBytes, 1<<10, 1<<20),
+		"max_sessions_per_source": d.integer(&l.MaxSessionsPerSource, 0, maxSessions),
+		"rate":                    func(key string, n *yaml.Node) { d.rate(key, n, &l.Rate) },
+		"token_file":              d.checked(&l.TokenFile, "a file's path", d.path),
+		"accept_proxy_protocol":   func(key string, n *yaml.Node) { l.AcceptProxyProtocol = d.proxies(key, n) },
+		"tls":                     func(key string, n *yaml.Node) { d.mapping(key, n, d.listenerTLSFields()) },
 	}
 }
 
 // allow decodes the list of clients that may connect.
-func (d *decoder) allow(key string, n *yaml.Node) (prefixes []netip.Prefix) {
+func (d *decoder) allow(key string, n *yaml.Node) []netip.Prefix {
+	return d.networks(key, n, ", so that nobody could connect; want networks such as 10.0.0.0/8, private or any")
+}
+
+// networks decodes a list of networks; empty is what to say of one without any.
+func (d *decoder) networks(key string, n *yaml.Node, empty string) (prefixes []netip.Prefix) {
 	d.each(maxEntries, func(key string, n *yaml.Node) {
 		value, ok := d.scalar(key, n, "a network such as 10.0.0.0/8")
 		if !ok {
@@ -87,7 +95,7 @@ func (d *decoder) allow(key string, n *yaml.Node) (prefixes []netip.Prefix) {
 		prefixes = append(prefixes, networks...)
 	})(key, n)
 	if n.Kind == yaml.SequenceNode && len(n.Content) == 0 {
-		d.fault(n, "%s: the list is empty, so that nobody could connect; want networks such as 10.0.0.0/8, private or any", key)
+		d.fault(n, "%s: the list is empty%s", key, empty)
 	}
 	return prefixes
 }

@@ -27,6 +27,9 @@ type AGIOptions struct {
 	// means any.
 	Expect string
 
+	// Preamble is sent before the header, in the same write.
+	Preamble []byte
+
 	// Dial makes the connection; nil means that of a net.Dialer.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
@@ -67,7 +70,7 @@ func AGI(o AGIOptions) Probe {
 		Channel: "Probe/agiproxy",
 		Type:    "Probe",
 	}
-	header := environment.AppendTo(nil)
+	header := environment.AppendTo(bytes.Clone(o.Preamble))
 	return func(ctx context.Context, report func(Stage)) error {
 		conn, err := o.Dial(ctx, "tcp", o.Address)
 		if err != nil {

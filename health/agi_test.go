@@ -233,7 +233,7 @@ func TestAGITellsFailedConnects(t *testing.T) {
 	closed := ln.Addr().String()
 	ln.Close()
 	expectReason(t, "AGI probe of a closed port", look(AGI(AGIOptions{Address: closed}), time.Second), Refused)
-	expectReason(t, "TCP probe of a closed port", look(TCP(closed), time.Second), Refused)
+	expectReason(t, "TCP probe of a closed port", look(TCP(closed, nil), time.Second), Refused)
 
 	deaf := fullListener(t)
 	err = look(AGI(AGIOptions{Address: deaf}), 100*time.Millisecond)
@@ -241,7 +241,7 @@ func TestAGITellsFailedConnects(t *testing.T) {
 	if err != nil && err.Error() != "time is up" {
 		t.Errorf("the error is %q; want the cause that ended the context", err)
 	}
-	expectReason(t, "TCP probe of a full accept queue", look(TCP(deaf), 100*time.Millisecond), Timeout)
+	expectReason(t, "TCP probe of a full accept queue", look(TCP(deaf, nil), 100*time.Millisecond), Timeout)
 }
 
 // fullListener returns an address where SYNs are dropped: its accept queue is
@@ -380,7 +380,7 @@ func TestTCPOnlyConnects(t *testing.T) {
 		b, _ := io.ReadAll(c)
 		got <- b
 	})
-	expectReason(t, "a listener", look(TCP(address), time.Second), "")
+	expectReason(t, "a listener", look(TCP(address, nil), time.Second), "")
 	if b := <-got; len(b) != 0 {
 		t.Errorf("the TCP probe sent %q; want nothing", b)
 	}

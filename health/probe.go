@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"syscall"
+	"time"
 )
 
 // A Probe looks at a backend once and returns nil if it is healthy. It tells by
@@ -57,15 +58,22 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // TCP returns a probe that connects to address (host:port) and closes. It is for
 // what can't take an AGI session: many FastAGI servers fork, log an error or
-// wait for a header when somebody only connects.
-func TCP(address string) Probe {
+// wait for a header when somebody only connects. The preamble, which may be empty, is
+// sent before the close.
+func TCP(address string, preamble []byte) Probe {
 	return func(ctx context.Context, report func(Stage)) error {
 		conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 		if err != nil {
 			return networkError(ctx, err, Timeout)
 		}
+		defer conn.Close()
+		if len(preamble) > 0 {
+			conn.SetWriteDeadline(time.Now().Add(sendTimeout))
+			if _, err := conn.Write(preamble); err != nil {
+				return networkError(ctx, err, Timeout)
+			}
+		}
 		report(Answered)
-		conn.Close()
 		return nil
 	}
 }

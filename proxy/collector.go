@@ -21,6 +21,7 @@ type collector struct {
 	attempts, commands, command, think *prometheus.Desc
 	queue, queued, replays, resumed    *prometheus.Desc
 	cutShort, first, ejections, losses *prometheus.Desc
+	full                               *prometheus.Desc
 	bytes, rejected                    *prometheus.Desc
 }
 
@@ -52,6 +53,8 @@ func (s *Server) Collector() prometheus.Collector {
 		resumed: desc("agiproxy_resumed_sessions_total",
 			"Times that another backend went on with a call whose backend was lost in mid-session.", "pool"),
 		cutShort: desc("agiproxy_hangups_in_command_total", "Callers who left while Asterisk ran a command.", "pool"),
+		full: desc("agiproxy_pool_full_total",
+			"Times that a session found its pool with as many sessions as it may have, those included that waited then.", "pool"),
 		first: desc("agiproxy_first_command_duration_seconds",
 			"Time from the header's being sent to the backend's first command.", "pool", "backend"),
 		losses: desc("agiproxy_backend_losses_total",
@@ -68,7 +71,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.up, c.state, c.active, c.sessions, c.duration, c.dispatch,
 		c.attempts, c.commands, c.command, c.think, c.bytes, c.rejected,
-		c.queue, c.queued, c.replays, c.resumed, c.cutShort, c.first, c.ejections, c.losses,
+		c.queue, c.queued, c.replays, c.resumed, c.cutShort, c.first, c.ejections, c.losses, c.full,
 	} {
 		ch <- d
 	}
@@ -150,6 +153,7 @@ func (c *collector) collectCounts(ch chan<- prometheus.Metric) {
 		count(c.replays, p.replays, name)
 		count(c.resumed, p.resumed, name)
 		count(c.cutShort, p.cutShort, name)
+		count(c.full, p.full, name)
 		for cmd, n := range p.commands {
 			if n != nil {
 				count(c.commands, n.sent, name, agi.Command(cmd).String())

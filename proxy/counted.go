@@ -27,6 +27,7 @@ type CountedPool struct {
 	Ended                      map[string]uint64 // by outcome
 	Duration, Dispatch, Queued CountedTimes
 	Replays, Resumed, CutShort uint64
+	Full                       uint64
 	Sent                       map[string]uint64 // by command
 	Took                       map[string]CountedTimes
 	Backends                   map[string]*CountedBackend
@@ -111,7 +112,7 @@ func (c *counts) export() *Counted {
 func (p *poolCounts) export() *CountedPool {
 	x := &CountedPool{
 		Ended: named[Outcome](p.ended[:]), Duration: p.duration.export(), Dispatch: p.dispatch.export(), Queued: p.queued.export(),
-		Replays: p.replays, Resumed: p.resumed, CutShort: p.cutShort,
+		Replays: p.replays, Resumed: p.resumed, CutShort: p.cutShort, Full: p.full,
 		Sent: make(map[string]uint64), Took: make(map[string]CountedTimes), Backends: make(map[string]*CountedBackend),
 	}
 	for c, n := range p.commands {
@@ -168,7 +169,7 @@ func (x *CountedPool) addTo(p *poolCounts) {
 	x.Duration.addTo(&p.duration)
 	x.Dispatch.addTo(&p.dispatch)
 	x.Queued.addTo(&p.queued)
-	p.replays, p.resumed, p.cutShort = x.Replays, x.Resumed, x.CutShort
+	p.replays, p.resumed, p.cutShort, p.full = x.Replays, x.Resumed, x.CutShort, x.Full
 	for name, n := range x.Sent {
 		c, took := p.command(agi.CommandNamed(name)), x.Took[name]
 		c.sent += n

@@ -25,6 +25,7 @@ type poolCounts struct {
 	queued   histogram                       // how long sessions waited for a slot, in vain too
 	replays  uint64                          // headers sent to another backend than the first
 	resumed  uint64                          // sessions that another backend went on with in mid-call, each time
+	full     uint64                          // times that a session found the pool with as many sessions as it may have
 	cutShort uint64                          // callers who left while a command ran
 	commands [agi.NumCommands]*commandCounts // nil until the command is first seen
 	backends map[string]*backendCounts
@@ -128,6 +129,7 @@ func (p *poolCounts) add(other *poolCounts) {
 	p.replays += other.replays
 	p.resumed += other.resumed
 	p.cutShort += other.cutShort
+	p.full += other.full
 	for c, n := range other.commands {
 		if n != nil {
 			sum := p.command(agi.Command(c))

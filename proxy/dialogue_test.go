@@ -260,6 +260,8 @@ func (p *player) configure(words []string) {
 			p.lends.Queue = number(v)
 		case "music":
 			p.opts.Music = v
+		case "pool_sessions":
+			p.lends.Sessions = number(v)
 		case "max_sessions":
 			p.max = number(v)
 		case "ejection": // after so many failures, for good

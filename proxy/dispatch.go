@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"agiproxy/balancer"
+	"agiproxy/internal/proxyheader"
 )
 
 var (
@@ -55,12 +56,15 @@ func (s *Session) dispatch() {
 	}
 	d := s.dispatching
 	loan, err := s.pool.backends.Pick(d.tried, d.key)
-	if last := len(d.tried) - 1; err != nil && s.resumed && last > 0 {
+	if last := len(d.tried) - 1; errors.Is(err, balancer.ErrNoBackend) && s.resumed && last > 0 {
 		// A call lasts, and who was tried long ago may live again.
 		d.tried = append(d.tried[:0], d.tried[last])
 		loan, err = s.pool.backends.Pick(d.tried, d.key)
 	}
 	if err != nil {
+		if errors.Is(err, balancer.ErrPoolFull) {
+			s.worker.counts.pool(s.pool.name).full++
+		}
 		s.enqueue(err)
 		return
 	}
@@ -121,6 +125,11 @@ func (s *Session) sendHeader() {
 	if len(d.early) > 0 {
 		header = append(header[:len(header):len(header)], d.early...)
 	}
+	if v := s.pool.opts.SendProxyHeader; v != proxyheader.None {
+		// In the same write: to its backend it is a part of the header that must be
+		// read, so that what an unread header proves is proved with it too.
+		header = append(proxyheader.Append(nil, v, s.client(), s.destination()), header...)
+	}
 	s.countToBackend(len(header))
 	s.back.Write(header)
 	s.turnSince = s.now()
@@ -140,7 +149,7 @@ func (s *Session) keepEarly(p []byte) {
 	d := s.dispatching
 	if len(d.early)+len(p) > mostEarly {
 		s.dropAttempt(attemptAbandoned)
-		s.badHeader("too_large", errEarly)
+		s.badHeader(refusedTooLarge, errEarly)
 		return
 	}
 	left := s.dialogue.HungUp()

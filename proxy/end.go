@@ -12,10 +12,8 @@ import (
 )
 
 var (
-	errNotAllowed      = errors.New("source is not allowed")
-	errTooManySessions = errors.New("listener has as many sessions as it may")
-	errShutdown        = errors.New("agiproxy shuts down")
-	errKilled          = errors.New("ended by an operator")
+	errShutdown = errors.New("agiproxy shuts down")
+	errKilled   = errors.New("ended by an operator")
 )
 
 // Why sessions lose a backend that has not failed them.
@@ -220,16 +218,16 @@ func (s *Session) end() {
 	if s.traced {
 		s.endTraces()
 	}
-	if s.admitted {
-		s.listener.sessions.Add(-1)
-	}
+	s.unadmit()
 	r := s.record()
 	if s.counts != nil {
 		s.counts.pool.end(&r)
 	} else {
 		s.worker.counts.pool(r.Pool).end(&r)
 	}
-	s.worker.log(&r)
+	if suppressed, quiet := s.quiet(); !quiet {
+		s.worker.log(&r, suppressed)
+	}
 	if s.worker.server.opts.Ended != nil {
 		s.worker.server.opts.Ended(r)
 	}
@@ -238,7 +236,7 @@ func (s *Session) end() {
 
 func (s *Session) record() Record {
 	r := Record{
-		ID: s.id, Outcome: s.outcome, Listener: s.listener.name, Client: s.front.RemoteAddr(),
+		ID: s.id, Outcome: s.outcome, Listener: s.from.listener.name, Client: s.client(),
 		Attempts: int(s.attempts), Commands: s.dialogue.Commands(), Dispatch: s.dispatchTook,
 		Duration: s.now() - s.start, Bytes: s.bytes, Err: s.reason,
 	}
@@ -266,8 +264,9 @@ func (s *Session) identity() (script, channel, uniqueID, caller string) {
 	return script, channel, uniqueID, caller
 }
 
-// log writes the record of a session that has ended.
-func (w *Worker) log(r *Record) {
+// log writes the record of a session that has ended; suppressed is how many others
+// like it have none.
+func (w *Worker) log(r *Record, suppressed uint64) {
 	log, level := w.server.opts.Log, hclog.Info
 	if r.Err != nil && (r.Outcome == Rejected || r.Outcome == Lost || r.Outcome == NoBackend || r.Outcome == NoRoute) {
 		level = hclog.Warn // a call was not served
@@ -284,6 +283,9 @@ func (w *Worker) log(r *Record) {
 	)
 	if r.Err != nil {
 		w.logged = append(w.logged, "error", r.Err)
+	}
+	if suppressed > 0 {
+		w.logged = append(w.logged, "suppressed", suppressed)
 	}
 	log.Log(level, "session ended", w.logged...)
 }

@@ -33,6 +33,7 @@ func (c *fakeConn) QuickAck()                  {}
 func (c *fakeConn) Unacked() (int, error)      { return c.unacked, c.lost }
 func (c *fakeConn) SetTimer(at time.Duration)  { c.timer = at }
 func (c *fakeConn) RemoteAddr() netip.AddrPort { return c.remote }
+func (c *fakeConn) LocalAddr() netip.AddrPort  { return listenerAddr }
 func (c *fakeConn) Close()                     { c.closed = true }
 
 // reset makes c as good as new, keeping its buffer.
@@ -66,6 +67,8 @@ type stage struct {
 	handler  Handler   // of front
 	reuse    bool      // sessions share one front, so that nothing is allocated for them here
 }
+
+var listenerAddr = netip.MustParseAddrPort("127.0.0.1:4577")
 
 var asteriskAddr = netip.MustParseAddrPort("127.0.0.1:40000")
 

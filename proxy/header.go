@@ -17,18 +17,38 @@ var (
 // readHeader takes the next bytes of the header; with its last the session
 // goes on to a pool.
 func (s *Session) readHeader(p []byte) {
-	d := s.dispatching
-	n, err := d.header.Feed(p)
-	if err != nil {
-		reason := "malformed"
-		if !errors.Is(err, agi.ErrMalformed) {
-			reason = "too_large"
+	if s.from.awaited {
+		if p = s.readAnnouncement(p); len(p) == 0 {
+			return
 		}
-		s.badHeader(reason, err)
+	}
+	d, tokens := s.dispatching, s.from.listener.opts.Load().Tokens
+	n, err := d.header.Feed(p)
+	if s.traced && len(tokens) == 0 {
+		s.traceAsterisk(p)
+	}
+	if err != nil {
+		why := refusedMalformed
+		if !errors.Is(err, agi.ErrMalformed) {
+			why = refusedTooLarge
+		}
+		s.badHeader(why, err)
 		return
 	}
 	if !d.header.Done() {
 		return
+	}
+	if len(tokens) > 0 {
+		known := s.knowsToken(tokens)
+		if s.traced { // only now is the secret gone
+			s.traceAsterisk(d.header.Bytes())
+			s.traceAsterisk(p[n:])
+		}
+		s.identify(&d.header)
+		if !known {
+			s.turnAway(refusedToken, errToken)
+			return
+		}
 	}
 	s.identify(&d.header)
 	if s.pool = s.worker.server.Table().route(&d.header); s.pool == nil {
@@ -49,14 +69,14 @@ func (s *Session) readHeader(p []byte) {
 }
 
 // badHeader ends a session that can't be routed, counted by reason.
-func (s *Session) badHeader(reason string, err error) {
-	s.worker.counts.reject(s.listener, reason)
+func (s *Session) badHeader(why refusal, err error) {
+	s.refused(why)
 	s.undispatch()
 	s.refuse(BadHeader, err)
 }
 
 func (s *Session) headerLate() {
-	s.worker.counts.reject(s.listener, "late")
+	s.refused(refusedLate)
 	s.undispatch()
 	s.refuse(Timeout, errHeaderLate)
 }
@@ -67,5 +87,5 @@ func (s *Session) cutHeader(err error) {
 	if err == nil {
 		err = errHeaderCut
 	}
-	s.badHeader("cut", err)
+	s.badHeader(refusedCut, err)
 }

@@ -243,7 +243,7 @@ func TestMetricsPageHasTheValues(t *testing.T) {
 	counted := map[string][]string{
 		"Outcomes":                        {Rejected.String(), Killed.String()},
 		"Results of attempts":             nil,
-		"Reasons of rejected connections": {"not_allowed", "max_sessions", "descriptors"},
+		"Reasons of rejected connections": {"not_allowed", "max_sessions", "source_max_sessions", "rate", "token", "proxy_protocol", "descriptors"},
 	}
 	for _, c := range outcomes {
 		for series := range c.want {

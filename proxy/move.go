@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -46,6 +47,9 @@ type Moved struct {
 	Who          string
 	Attempts     uint16
 	Command      string // the backend's last
+
+	Client, Destination netip.AddrPort // that a PROXY header has announced
+	Refusal             uint8
 
 	Unproved, Gone, Admitted, Resumed, Sent bool
 }
@@ -152,9 +156,7 @@ func (w *Worker) Release() {
 		if s.loan.Backend() != nil {
 			s.loan.Done()
 		}
-		if s.admitted {
-			s.listener.sessions.Add(-1)
-		}
+		s.unadmit()
 		w.server.sessions.Add(-1)
 	}
 }
@@ -175,11 +177,12 @@ func (s *Session) PoolOptions() (name string, o PoolOptions, ok bool) {
 func (s *Session) Move() *Moved {
 	now := s.now()
 	m := &Moved{
-		ID: s.id, State: uint8(s.state), Outcome: uint8(s.outcome), Listener: s.listener.name,
+		ID: s.id, State: uint8(s.state), Outcome: uint8(s.outcome), Listener: s.from.listener.name,
 		Backend: described(s.loan.Backend()), HasBack: s.back != nil, Owes: !s.loan.Waiting(), Doubtful: s.loan.Doubtful(),
 		Dialogue: s.dialogue.Progress(), Partial: s.partial,
 		Age: now - s.start, DispatchTook: s.dispatchTook, Bytes: s.bytes, Who: s.who, Attempts: s.attempts, Command: s.last.String(),
 		Unproved: s.unproved, Gone: s.gone, Admitted: s.admitted, Resumed: s.resumed, Sent: s.sent,
+		Client: s.from.client, Destination: s.from.destination, Refusal: uint8(s.refusal),
 	}
 	if s.turnSince != 0 {
 		m.TurnFor = max(now-s.turnSince, 1)
@@ -226,9 +229,12 @@ func (s *Session) moveDispatch(d *dispatching, now time.Duration) *MovedDispatch
 // says that m can't be; then nothing is left of it.
 func (w *Worker) Restore(m *Moved, l *Listener, o PoolOptions, front, back Conn) (toFront, toBack Handler, err error) {
 	s := &Session{
-		id: m.ID, worker: w, listener: l, front: front, state: state(m.State), outcome: Outcome(m.Outcome), partial: m.Partial,
+		id: m.ID, worker: w, from: &l.origin, front: front, state: state(m.State), outcome: Outcome(m.Outcome), partial: m.Partial,
 		start: w.host.Now() - m.Age, dispatchTook: m.DispatchTook, bytes: m.Bytes, who: m.Who, attempts: m.Attempts, last: agi.CommandNamed(m.Command),
-		unproved: m.Unproved, gone: m.Gone, admitted: m.Admitted, resumed: m.Resumed, sent: m.Sent,
+		unproved: m.Unproved, gone: m.Gone, admitted: m.Admitted, resumed: m.Resumed, sent: m.Sent, refusal: refusal(m.Refusal),
+	}
+	if m.Client.IsValid() {
+		s.from = &origin{listener: l, client: m.Client, destination: m.Destination}
 	}
 	if m.HasBack {
 		s.back = back
@@ -263,7 +269,7 @@ func (w *Worker) Restore(m *Moved, l *Listener, o PoolOptions, front, back Conn)
 		s.loan = w.server.backendFor(s.pool, m.Backend).Adopt(!m.Owes, m.Doubtful)
 	}
 	if s.admitted {
-		l.sessions.Add(1)
+		s.readmit()
 	}
 	w.server.sessions.Add(1)
 	w.frozen.add(s)
@@ -284,7 +290,7 @@ func (m *Moved) check(s *Session) error {
 	case closing:
 		ok = m.Backend.Name == "" || m.Pool != "" && m.Last != ""
 	}
-	if !ok || m.Outcome >= uint8(NumOutcomes) {
+	if !ok || m.Outcome >= uint8(NumOutcomes) || m.Refusal > uint8(refusedCut) {
 		return fmt.Errorf("no session can be in state %d with outcome %d, pool %q, backend %q", m.State, m.Outcome, m.Pool, m.Backend.Name)
 	}
 	return nil
@@ -350,7 +356,7 @@ func (s *Server) backendFor(p *Pool, x MovedBackend) *balancer.Backend {
 		}
 	}
 	b := balancer.NewBackend(x.Name, x.Address)
-	balancer.NewPool(balancer.RoundRobin{}, balancer.Options{}, []*balancer.Backend{b}) // which owns it
+	p.backends.Inherit(balancer.NewPool(balancer.RoundRobin{}, balancer.Options{}, []*balancer.Backend{b})) // which owns it, as after a reload
 	s.retired = append(s.retired, Retired{p.name, b, time.Now()})
 	return b
 }

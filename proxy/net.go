@@ -39,6 +39,8 @@ type Conn interface {
 	// SetTimer has TimedOut called at that time of the host, once; 0 stops it.
 	SetTimer(at time.Duration)
 	RemoteAddr() netip.AddrPort
+	// LocalAddr returns this side's address, the zero AddrPort if there is none.
+	LocalAddr() netip.AddrPort
 	// Close gives the connection up, with what is kept.
 	Close()
 }

@@ -182,7 +182,7 @@ func (s *Session) backendName() string {
 func (s *Session) info() Info {
 	now := s.now()
 	i := Info{
-		ID: s.id, State: s.state.String(), Listener: s.listener.name, Client: s.front.RemoteAddr(),
+		ID: s.id, State: s.state.String(), Listener: s.from.listener.name, Client: s.client(),
 		Pool: s.poolName(), Backend: s.backendName(), Age: now - s.start, Turn: s.dialogue.Turn(),
 		Commands: s.dialogue.Commands(), Attempts: int(s.attempts), Resumed: s.resumed, Bytes: s.bytes,
 	}

@@ -8,14 +8,16 @@ import (
 	"time"
 
 	"agiproxy/balancer"
+	"agiproxy/internal/seldom"
 
 	"github.com/hashicorp/go-hclog"
 )
 
 // Options of a server.
 type Options struct {
-	Log   hclog.Logger // nil: nothing is logged
-	Ended func(Record) // called once for each session, on its loop; may be nil
+	Log   hclog.Logger     // nil: nothing is logged
+	Ended func(Record)     // called once for each session, on its loop; may be nil
+	Now   func() time.Time // that rates are measured by, on all loops; nil means time.Now
 }
 
 // A Server is what all workers share. It is safe for concurrent use.
@@ -26,6 +28,7 @@ type Server struct {
 	counted  atomic.Bool   // false while somebody else has the counts
 	accepted atomic.Uint32 // the last session's id
 	traces   atomic.Int32  // that are open
+	refusals seldom.Records[refusedFrom]
 
 	mu      sync.Mutex
 	retired []Retired
@@ -44,6 +47,9 @@ type Retired struct {
 func NewServer(o Options) *Server {
 	if o.Log == nil {
 		o.Log = hclog.NewNullLogger()
+	}
+	if o.Now == nil {
+		o.Now = time.Now
 	}
 	s := &Server{opts: o}
 	s.table.Store(&Table{})
@@ -95,6 +101,8 @@ type Listener struct {
 	name     string
 	opts     atomic.Pointer[ListenerOptions]
 	sessions atomic.Int64
+	sources  sources
+	origin   origin // of sessions of which no more is known
 }
 
 // ListenerOptions are a listener's limits.
@@ -103,11 +111,17 @@ type ListenerOptions struct {
 	MaxSessions    int            // at a time
 	HeaderTimeout  time.Duration  // from accept to the header's end
 	MaxHeaderBytes int
+
+	MaxSessionsPerSource int            // at a time; 0 means no limit
+	Rate                 Rate           // of each source
+	Tokens               []Token        // one of which a session must know; none: nobody asks
+	AcceptProxyProtocol  []netip.Prefix // whose connections begin with a PROXY header
 }
 
 // NewListener returns a listener; its name is the address in the configuration.
 func NewListener(name string, o ListenerOptions) *Listener {
 	l := &Listener{name: name}
+	l.origin.listener = l
 	l.Configure(o)
 	return l
 }
@@ -138,33 +152,6 @@ func (s *Server) NewWorker(host Host) *Worker {
 
 // Shed counts a connection for which there was no descriptor.
 func (w *Worker) Shed(l *Listener) { w.counts.reject(l, "descriptors") }
-
-// Accept begins a session on a connection from Asterisk and returns the
-// connection's handler; nil means that it isn't welcome and must be closed.
-func (w *Worker) Accept(l *Listener, front Conn) Handler {
-	o := l.opts.Load()
-	from := front.RemoteAddr().Addr().Unmap().WithZone("") // no prefix contains an address with a zone
-	s := &Session{worker: w, listener: l, front: front, start: w.host.Now(), id: w.server.accepted.Add(1)}
-	w.server.sessions.Add(1)
-	w.sessions.add(s)
-	allowed := slices.ContainsFunc(o.Allow, func(p netip.Prefix) bool { return p.Contains(from) })
-	switch {
-	case !allowed:
-		s.conclude(Rejected, errNotAllowed)
-		w.counts.reject(l, "not_allowed")
-		s.end()
-		return nil
-	case l.sessions.Add(1) > int64(o.MaxSessions):
-		l.sessions.Add(-1) // it takes nobody's place while it lingers
-		w.counts.reject(l, "max_sessions")
-		s.refuse(Rejected, errTooManySessions)
-	default:
-		s.admitted = true
-		s.dispatching = w.dispatching(o.MaxHeaderBytes)
-		front.SetTimer(s.start + o.HeaderTimeout)
-	}
-	return (*frontSide)(s)
-}
 
 // Lose declares the sessions on b lost: why is [ErrDown] or [ErrDrained].
 func (w *Worker) Lose(b *balancer.Backend, why error) {

@@ -47,11 +47,11 @@ func (s state) String() string {
 // methods are its events; they are called on its worker's loop.
 type Session struct {
 	links
-	worker   *Worker
-	listener *Listener
-	front    Conn
-	back     Conn  // the attempt's or the dialogue's; nil if there is none
-	pool     *Pool // nil until the header is routed
+	worker *Worker
+	from   *origin
+	front  Conn
+	back   Conn  // the attempt's or the dialogue's; nil if there is none
+	pool   *Pool // nil until the header is routed
 
 	loan   balancer.Loan
 	counts *backendCounts // of the last attempt's backend; nil before the first
@@ -77,9 +77,10 @@ type Session struct {
 	state    state
 	outcome  Outcome
 	last     agi.Command // the backend's last one
+	refusal  refusal     // why it is not served, if it was refused before it had a pool
 	unproved bool        // the backend has closed before its TCP said whether it read all that was sent
 	gone     bool        // Asterisk has closed
-	admitted bool        // it counts against the listener's max_sessions
+	admitted bool        // it counts for the listener's max_sessions
 	resumed  bool        // a backend was lost in mid-call
 	sent     bool        // some backend was sent the header
 	traced   bool        // somebody reads along, see Trace
@@ -139,7 +140,7 @@ func (s *Session) undispatch() {
 
 // FromAsterisk is told what Asterisk sent.
 func (s *Session) FromAsterisk(p []byte) {
-	if s.traced {
+	if s.traced && s.state != reading { // readHeader knows what of it is to be seen
 		s.traceAsterisk(p)
 	}
 	switch s.state {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"agiproxy/balancer"
+	"agiproxy/internal/proxyheader"
 )
 
 // A Replay says after which failures the header may be sent to another backend.
@@ -42,6 +43,8 @@ type PoolOptions struct {
 	OnLoss              LossPolicy
 	ThinkTimeout        time.Duration // for the backend's turns
 	HangupTimeout       time.Duration // for the backend's turns after a hangup
+
+	SendProxyHeader proxyheader.Version // what a connection to a backend begins with
 
 	HashField string // the header field whose value is the balancing policy's key; "" for policies that need none
 

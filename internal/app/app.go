@@ -20,6 +20,7 @@ import (
 	"agiproxy/internal/handover"
 	"agiproxy/internal/loop"
 	"agiproxy/internal/resolve"
+	"agiproxy/internal/seldom"
 	"agiproxy/internal/systemd"
 	"agiproxy/proxy"
 
@@ -69,8 +70,8 @@ type App struct {
 	endings  endings
 	latest   window
 	workers  []*worker
-	admin    *admin.Server // nil: no admin port
-	shedder  shedder
+	admin    *admin.Server          // nil: no admin port
+	sheds    seldom.Records[string] // by listener
 
 	started    time.Time
 	lastReload atomic.Pointer[admin.Reload]
@@ -159,7 +160,7 @@ func (a *App) start() error {
 	if a.sockets, err = inherit(a.opts.Sockets); err != nil {
 		return err
 	}
-	if a.fronts, err = a.listen(cfg.Listeners, nil); err != nil {
+	if a.fronts, err = a.listen(v, nil); err != nil {
 		return err
 	}
 	a.warnUnused()

@@ -8,6 +8,7 @@ import (
 
 	"agiproxy/balancer"
 	"agiproxy/config"
+	"agiproxy/internal/proxyheader"
 	"agiproxy/internal/resolve"
 	"agiproxy/proxy"
 
@@ -19,7 +20,8 @@ type version struct {
 	config   *config.Config
 	pools    []pool
 	routes   []proxy.Route
-	backends []*backend // of all pools
+	backends []*backend      // of all pools
+	tokens   [][]proxy.Token // of each listener
 }
 
 // A pool is what becomes a [proxy.Pool].
@@ -32,14 +34,15 @@ type pool struct {
 // A backend is one of a pool, with what is needed to watch it.
 type backend struct {
 	*balancer.Backend
-	pool   string
-	conf   config.Backend
-	health config.Health
-	name   *resolve.Name
-	life   *life
-	kept   bool // from the version before
-	known  bool // another process has found its verdict out
-	edited bool // kept, but its own entry says something else
+	pool      string
+	conf      config.Backend
+	health    config.Health
+	announces proxyheader.Version // to it, of whom its sessions are
+	name      *resolve.Name
+	life      *life
+	kept      bool // from the version before
+	known     bool // another process has found its verdict out
+	edited    bool // kept, but its own entry says something else
 
 	naming, probing task // once the version serves
 }
@@ -67,6 +70,9 @@ func (a *App) build(cfg *config.Config, before *version) (*version, error) {
 	if v.routes, err = routes(cfg); err != nil {
 		return nil, err
 	}
+	if v.tokens, err = a.tokens(cfg); err != nil {
+		return nil, err
+	}
 	v.resolve(a.log)
 	return v, nil
 }
@@ -74,7 +80,7 @@ func (a *App) build(cfg *config.Config, before *version) (*version, error) {
 // backend returns the backend of that configuration, the one before if it is
 // the same server.
 func (a *App) backend(pc config.Pool, bc config.Backend, before *version) *backend {
-	b := &backend{pool: pc.Name, conf: bc, health: pc.Health}
+	b := &backend{pool: pc.Name, conf: bc, health: pc.Health, announces: proxyVersion(pc.SendProxyProtocol)}
 	if before != nil {
 		for _, old := range before.backends {
 			if old.pool == pc.Name && old.conf.Name == bc.Name && old.conf.Address == bc.Address {
@@ -140,6 +146,7 @@ func balancerOptions(p *config.Pool) balancer.Options {
 		Ejection:  balancer.Ejection(p.Ejection),
 		Panic:     p.PanicThreshold,
 		SlowStart: p.SlowStart,
+		Sessions:  p.MaxSessions,
 		Queue:     p.Queue.Limit,
 	}
 }
@@ -169,6 +176,7 @@ func poolOptions(p *config.Pool) proxy.PoolOptions {
 		Fallback:            p.Fallback.Commands,
 		FallbackCompletes:   p.Fallback.Then == "completed",
 	}
+	o.SendProxyHeader = proxyVersion(p.SendProxyProtocol)
 	if p.Balance == "hash" {
 		o.HashField = p.HashField
 	}
@@ -185,6 +193,17 @@ func poolOptions(p *config.Pool) proxy.PoolOptions {
 		o.OnLoss = proxy.LossResume
 	}
 	return o
+}
+
+// proxyVersion returns the version of the PROXY protocol that a configuration names.
+func proxyVersion(name string) proxyheader.Version {
+	switch name {
+	case "v1":
+		return proxyheader.V1
+	case "v2":
+		return proxyheader.V2
+	}
+	return proxyheader.None
 }
 
 // routes are a configuration's routes; without any, all goes to the only pool.

@@ -14,6 +14,11 @@ func Check(cfg *config.Config) error {
 	if err := admin.CheckWebConfig(cfg.Admin.WebConfigFile); err != nil {
 		return fmt.Errorf("admin: web_config_file %s: %w", cfg.Admin.WebConfigFile, err)
 	}
+	for _, l := range cfg.Listeners {
+		if _, _, err := readTokens(&l); err != nil {
+			return err
+		}
+	}
 	_, err := routes(cfg)
 	return err
 }

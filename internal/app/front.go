@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"agiproxy/config"
@@ -23,7 +22,7 @@ type front struct {
 
 // listen opens what is not among the fronts before, and returns the fronts of
 // the new configuration. After an error, all is as before.
-func (a *App) listen(listeners []config.Listener, before []*front) (fronts []*front, err error) {
+func (a *App) listen(v *version, before []*front) (fronts []*front, err error) {
 	defer func() {
 		if err == nil {
 			return
@@ -31,10 +30,10 @@ func (a *App) listen(listeners []config.Listener, before []*front) (fronts []*fr
 		closeFronts(without(fronts, before))
 		fronts = nil
 	}()
-	for _, c := range listeners {
+	for i, c := range v.config.Listeners {
 		same := func(f *front) bool { return f.address == c.Address && !slices.Contains(fronts, f) }
-		if i := slices.IndexFunc(before, same); i >= 0 {
-			fronts = append(fronts, before[i])
+		if at := slices.IndexFunc(before, same); at >= 0 {
+			fronts = append(fronts, before[at])
 			continue
 		}
 		socket, err := a.socket(c.Address)
@@ -42,7 +41,7 @@ func (a *App) listen(listeners []config.Listener, before []*front) (fronts []*fr
 			return fronts, err
 		}
 		socket.Farewell = []byte(proxy.FailureLine)
-		fronts = append(fronts, &front{c.Address, socket, proxy.NewListener(c.Address, listenerOptions(&c))})
+		fronts = append(fronts, &front{c.Address, socket, proxy.NewListener(c.Address, listenerOptions(&c, v.tokens[i]))})
 	}
 	return fronts, nil
 }
@@ -79,9 +78,11 @@ func (a *App) socket(address string) (*loop.Listener, error) {
 	return loop.Listen(context.Background(), address, o)
 }
 
-func listenerOptions(c *config.Listener) proxy.ListenerOptions {
+func listenerOptions(c *config.Listener, tokens []proxy.Token) proxy.ListenerOptions {
 	return proxy.ListenerOptions{
 		Allow: c.Allow, MaxSessions: c.MaxSessions, HeaderTimeout: c.HeaderTimeout, MaxHeaderBytes: c.MaxHeaderBytes,
+		MaxSessionsPerSource: c.MaxSessionsPerSource, Rate: proxy.Rate{PerSecond: c.Rate.SessionsPerSecond, Burst: c.Rate.Burst},
+		Tokens: tokens, AcceptProxyProtocol: c.AcceptProxyProtocol,
 	}
 }
 
@@ -127,14 +128,16 @@ func (a *App) shut(fronts []*front) {
 	}
 }
 
-// A shedder keeps a flood of connections from becoming a flood of records.
-type shedder struct{ last atomic.Int64 }
-
 // shed tells of a connection that there was no descriptor for, once a second at
-// most.
+// most for each listener.
 func (a *App) shed(f *front, err error) {
-	now := time.Now().Unix()
-	if a.shedder.last.Swap(now) != now {
-		a.log.Warn("connection shed", "listener", f.address, "error", fmt.Errorf("accept: %w", err))
+	suppressed, told := a.sheds.Tell(f.address, time.Now())
+	if !told {
+		return
 	}
+	args := []any{"listener", f.address, "error", fmt.Errorf("accept: %w", err)}
+	if suppressed > 0 {
+		args = append(args, "suppressed", suppressed)
+	}
+	a.log.Warn("connection shed", args...)
 }

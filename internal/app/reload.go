@@ -81,7 +81,7 @@ func (a *App) reload() error {
 	if err != nil {
 		return err
 	}
-	opened, err := a.listen(cfg.Listeners, fronts)
+	opened, err := a.listen(v, fronts)
 	if err != nil {
 		return err
 	}
@@ -108,7 +108,7 @@ func (a *App) adopt(v *version, fronts []*front) bool {
 	a.version, a.fronts = v, fronts
 	a.server.Swap(a.table(v, a.server.Table()))
 	for i, f := range fronts {
-		f.listener.Configure(listenerOptions(&v.config.Listeners[i]))
+		f.listener.Configure(listenerOptions(&v.config.Listeners[i], v.tokens[i]))
 	}
 	if a.serving {
 		a.watch(v, before)

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"slices"
 	"time"
 
 	"agiproxy/balancer"
 	"agiproxy/health"
+	"agiproxy/internal/proxyheader"
 	"agiproxy/proxy"
 )
 
@@ -97,7 +99,7 @@ func (v *version) handOver(after *version) {
 			continue
 		}
 		b.naming = old.naming
-		if b.health == old.health {
+		if b.health == old.health && b.announces == old.announces {
 			b.probing = old.probing
 		} else {
 			unwanted = append(unwanted, old.probing)
@@ -187,17 +189,18 @@ var errNoAddress = errors.New("its name has no address")
 // of its name's that might answer better.
 func (b *backend) probe() health.Probe {
 	var probe health.Probe
+	preamble := proxyheader.Append(nil, b.announces, netip.AddrPort{}, netip.AddrPort{}) // agiproxy speaks for itself
 	switch b.health.Probe {
 	case "agi":
 		probe = health.AGI(health.AGIOptions{
-			Address: b.conf.Address, Script: b.health.Script, Expect: b.health.Expect,
+			Address: b.conf.Address, Script: b.health.Script, Expect: b.health.Expect, Preamble: preamble,
 			Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 				return new(net.Dialer).DialContext(ctx, network, b.Addr().String())
 			},
 		})
 	case "tcp":
 		probe = func(ctx context.Context, report func(health.Stage)) error {
-			return health.TCP(b.Addr().String())(ctx, report)
+			return health.TCP(b.Addr().String(), preamble)(ctx, report)
 		}
 	default:
 		return nil

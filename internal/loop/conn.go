@@ -55,6 +55,15 @@ const (
 // RemoteAddr returns the peer's address, without a zone.
 func (c *Conn) RemoteAddr() netip.AddrPort { return c.remote.addrPort() }
 
+// LocalAddr returns this side's address, without a zone; the zero AddrPort if the
+// connection is gone. It asks the kernel.
+func (c *Conn) LocalAddr() netip.AddrPort {
+	if c.fd == noFD {
+		return netip.AddrPort{}
+	}
+	return localAddr(int(c.fd))
+}
+
 // Buffered returns how many bytes were written and not taken by the kernel.
 func (c *Conn) Buffered() int { return len(c.out) }
 

@@ -65,3 +65,19 @@ func family(addr netip.AddrPort) int {
 }
 
 func seconds(d time.Duration) int { return max(1, int(d.Seconds())) }
+
+// localAddr returns where the socket is bound, the zero AddrPort if that is no
+// address of IP.
+func localAddr(fd int) netip.AddrPort {
+	sa, err := unix.Getsockname(fd)
+	if err != nil {
+		return netip.AddrPort{}
+	}
+	switch a := sa.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
+	case *unix.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr).Unmap(), uint16(a.Port))
+	}
+	return netip.AddrPort{}
+}

@@ -20,6 +20,7 @@ type Conn struct {
 	handler Handler
 	peer    *Conn // nil until a connect has arrived
 	remote  netip.AddrPort
+	local   netip.AddrPort
 
 	connecting bool
 	closed     bool // by Close: nobody is told anything any more
@@ -49,6 +50,9 @@ func (c *Conn) Handle(h Handler) { c.handler = h }
 
 // RemoteAddr returns the peer's address.
 func (c *Conn) RemoteAddr() netip.AddrPort { return c.remote }
+
+// LocalAddr returns this end's address.
+func (c *Conn) LocalAddr() netip.AddrPort { return c.local }
 
 // Buffered returns how many bytes were written and not taken by the kernel.
 func (c *Conn) Buffered() int { return len(c.out) }

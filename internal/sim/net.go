@@ -117,7 +117,7 @@ func (n *Net) Blackhole(addr netip.AddrPort) { n.listeners[addr] = nil }
 func (n *Net) Connect(addr netip.AddrPort, h Handler) *Conn {
 	n.ports++
 	from := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), n.ports)
-	c := &Conn{net: n, handler: h, remote: addr, connecting: true}
+	c := &Conn{net: n, handler: h, remote: addr, local: from, connecting: true}
 	n.open++
 	n.After(n.delay(), func() { n.arrive(c, addr, from) })
 	return c
@@ -137,7 +137,7 @@ func (n *Net) arrive(c *Conn, addr, from netip.AddrPort) {
 		n.After(n.opts.UserTimeout, func() { c.refuse(errTimeout) })
 		return
 	}
-	peer := &Conn{net: n, remote: from, peer: c}
+	peer := &Conn{net: n, remote: from, local: addr, peer: c}
 	n.open++
 	c.peer = peer
 	n.After(n.delay(), c.establish)
