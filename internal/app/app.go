@@ -271,6 +271,7 @@ func (a *App) Run(ctx context.Context) error {
 			}
 		})
 	}
+	a.log.Info("event loops run", "loops", len(a.workers), "engine", a.workers[0].loop.Engine())
 	if err := a.takeOver(); err != nil {
 		a.abort(&loops)
 		return err
