@@ -131,6 +131,7 @@ func (s *stage) resumedByOther(c *call, since time.Time, limit time.Duration) {
 	s.t.Logf("%s goes on after %v", c.id, time.Since(since).Round(100*time.Millisecond))
 	c.pull()
 	s.recorded(c, slack, "hangup")
+	s.network.between(s.proxy.host, s.backends[0].host, trouble{}) // a probe that isn't answered has a descriptor
 	s.mustRest(slack)
 }
 
