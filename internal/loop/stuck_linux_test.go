@@ -68,8 +68,8 @@ func TestAPeerThatTakesNothingIsLost(t *testing.T) {
 	if len(told) > 0 {
 		t.Error("the paused connection is told of its end; want that after Resume")
 	}
+	<-conns
 	paused := <-conns
-	paused = <-conns
 	on(t, l, paused.Resume)
 	select {
 	case err := <-told:
