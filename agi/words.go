@@ -7,9 +7,9 @@ import "bytes"
 // beyond that, and writes those that begin with a quote behind its array.
 const MaxWords = 127
 
-// leastTooMany is how many bytes a line has at least that is of more words than
+// ManyWords is how many bytes a line has at least that is of more words than
 // [MaxWords], its line feed apart: each is of one, with a blank before the next.
-const leastTooMany = 2*(MaxWords+1) - 1
+const ManyWords = 2*(MaxWords+1) - 1
 
 // NextWord cuts the first word off line, which has no line feed at its end, as
 // Asterisk does: words are separated by blanks and tabs, unless these stand in
@@ -63,7 +63,7 @@ func quotedWord(line []byte, i int, buf []byte) (word, rest []byte, ok bool) {
 // TooManyWords reports whether a line, which may have a line feed at its end, has
 // more than [MaxWords].
 func TooManyWords(line []byte) bool {
-	if len(line) < leastTooMany {
+	if len(line) < ManyWords {
 		return false
 	}
 	n, _ := countWords(bytes.TrimSuffix(line, []byte("\n")))

@@ -27,7 +27,14 @@ type poolCounts struct {
 	resumed  uint64                          // sessions that another backend went on with in mid-call, each time
 	cutShort uint64                          // callers who left while a command ran
 	commands [agi.NumCommands]*commandCounts // nil until the command is first seen
+	denied   map[denial]uint64               // lines that were refused
 	backends map[string]*backendCounts
+}
+
+// denial is what refused lines are counted by.
+type denial struct {
+	command agi.Command
+	reason  refusal
 }
 
 type commandCounts struct {
@@ -71,7 +78,7 @@ func (c *counts) pool(name string) *poolCounts {
 	if p == nil {
 		p = &poolCounts{
 			duration: newHistogram(durationBounds), dispatch: newHistogram(dispatchBounds), queued: newHistogram(queueBounds),
-			backends: make(map[string]*backendCounts),
+			denied: make(map[denial]uint64), backends: make(map[string]*backendCounts),
 		}
 		c.pools[name] = p
 	}
@@ -134,6 +141,9 @@ func (p *poolCounts) add(other *poolCounts) {
 			sum.sent += n.sent
 			sum.took.add(&n.took)
 		}
+	}
+	for d, n := range other.denied {
+		p.denied[d] += n
 	}
 	for name, b := range other.backends {
 		sum := p.backend(name)

@@ -45,6 +45,7 @@ type Moved struct {
 	Bytes        uint64
 	Who          string
 	Attempts     uint16
+	Denied       uint32 // lines that were refused
 	Command      string // the backend's last
 
 	Unproved, Gone, Admitted, Resumed, Sent bool
@@ -155,6 +156,7 @@ func (w *Worker) Release() {
 		if s.admitted {
 			s.listener.sessions.Add(-1)
 		}
+		delete(w.denied, s)
 		w.server.sessions.Add(-1)
 	}
 }
@@ -178,7 +180,7 @@ func (s *Session) Move() *Moved {
 		ID: s.id, State: uint8(s.state), Outcome: uint8(s.outcome), Listener: s.listener.name,
 		Backend: described(s.loan.Backend()), HasBack: s.back != nil, Owes: !s.loan.Waiting(), Doubtful: s.loan.Doubtful(),
 		Dialogue: s.dialogue.Progress(), Partial: s.partial,
-		Age: now - s.start, DispatchTook: s.dispatchTook, Bytes: s.bytes, Who: s.who, Attempts: s.attempts, Command: s.last.String(),
+		Age: now - s.start, DispatchTook: s.dispatchTook, Bytes: s.bytes, Who: s.who, Attempts: s.attempts, Denied: s.worker.denied[s], Command: s.last.String(),
 		Unproved: s.unproved, Gone: s.gone, Admitted: s.admitted, Resumed: s.resumed, Sent: s.sent,
 	}
 	if s.turnSince != 0 {
@@ -264,6 +266,9 @@ func (w *Worker) Restore(m *Moved, l *Listener, o PoolOptions, front, back Conn)
 	}
 	if s.admitted {
 		l.sessions.Add(1)
+	}
+	if m.Denied > 0 {
+		w.deny(s, m.Denied)
 	}
 	w.server.sessions.Add(1)
 	w.frozen.add(s)

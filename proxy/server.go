@@ -26,6 +26,7 @@ type Server struct {
 	counted  atomic.Bool   // false while somebody else has the counts
 	accepted atomic.Uint32 // the last session's id
 	traces   atomic.Int32  // that are open
+	refusals refusals
 
 	mu      sync.Mutex
 	retired []Retired
@@ -122,6 +123,7 @@ type Worker struct {
 	sessions list
 	frozen   list                  // sessions to which nothing happens, see Freeze
 	traces   map[*Session][]*Trace // of those that are traced
+	denied   map[*Session]uint32   // how many lines were refused, of those that had any
 	counts   *counts
 	spare    []*dispatching // none of a session's
 	logged   []any          // what the last record was written from

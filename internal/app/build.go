@@ -168,6 +168,8 @@ func poolOptions(p *config.Pool) proxy.PoolOptions {
 		Music:               p.Queue.Music,
 		Fallback:            p.Fallback.Commands,
 		FallbackCompletes:   p.Fallback.Then == "completed",
+		MaxLine:             p.Commands.MaxLine,
+		Commands:            proxy.CommandRules{Allow: p.Commands.Allow, Deny: p.Commands.Deny, Strict: p.Commands.Strict},
 	}
 	if p.Balance == "hash" {
 		o.HashField = p.HashField
