@@ -212,3 +212,16 @@ func TestRefusedLinesAreHandedOver(t *testing.T) {
 		t.Error("the old process still keeps the session's refused lines")
 	}
 }
+
+// A refused line ends the backend's turn, as any other.
+func TestRefusedLineEndsTheTurn(t *testing.T) {
+	s := ruled(Options{}, CommandRules{Deny: []string{"EXEC System"}})
+	s.establish(plainHeader)
+	x := s.worker.sessions.first
+	before, _, _ := x.counts.think.cumulative()
+	s.exchange([]byte("EXEC System x\n"), []byte("510 Invalid or unknown command\n"))
+	if after, _, _ := x.counts.think.cumulative(); after != before+1 {
+		t.Errorf("%d turns of the backend are counted after a refused line, %d before; want one more", after, before)
+	}
+	s.finish()
+}
