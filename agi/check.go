@@ -9,10 +9,6 @@ import (
 // ErrUnknownCommand says that a line begins with none of AGI's commands.
 var ErrUnknownCommand = errors.New("no command that Asterisk knows")
 
-// maxWords is how many words of a command line Asterisk takes; it drops the
-// rest (MAX_ARGS in res_agi.c, less the NULL behind the last).
-const maxWords = 127
-
 // CheckCommand tells what keeps Asterisk from running a line, written without
 // its line end, as the one command that it seems to be; nil if nothing does.
 // [ErrUnknownCommand] is one of the reasons, a wrong number of arguments another.
@@ -31,8 +27,8 @@ func CheckCommand(line string) error {
 		return ErrUnknownCommand
 	case len(line) >= MaxLine:
 		return fmt.Errorf("too long; Asterisk takes at most %d bytes", MaxLine-1)
-	case words > maxWords:
-		return fmt.Errorf("%d words are too many; Asterisk takes at most %d", words, maxWords)
+	case words > MaxWords:
+		return fmt.Errorf("%d words are too many; Asterisk takes at most %d", words, MaxWords)
 	case quoted:
 		return errors.New("a quote that isn't closed")
 	}
@@ -94,32 +90,5 @@ func (c Command) arguments() (fewest, most int) {
 	case "RECORD FILE":
 		return 4, 7
 	}
-	return 0, maxWords // NOOP
-}
-
-// countWords counts the words that Asterisk makes of a line, and tells whether
-// a quote is open at its end. Quotes hold blanks together, and a backslash takes
-// the meaning from the next character.
-func countWords(line string) (n int, quoted bool) {
-	between, escaped := true, false
-	for i := range len(line) {
-		switch c := line[i]; {
-		case c == '\\' && !escaped:
-			escaped = true
-			continue
-		case blank(c) && !quoted && !escaped:
-			between = true
-			continue
-		case c == '"' && !escaped:
-			quoted = !quoted
-			if !quoted { // its word began before
-				continue
-			}
-		}
-		if between {
-			n++
-		}
-		between, escaped = false, false
-	}
-	return n, quoted
+	return 0, MaxWords // NOOP
 }

@@ -21,7 +21,7 @@ func TestCheckCommand(t *testing.T) {
 		{"another's hangup", "HANGUP SIP/100-1", ""},
 		{"AsyncAGI", "ASYNCAGI BREAK", ""},
 		{"as many bytes as Asterisk takes", "NOOP " + strings.Repeat("x", MaxLine-6), ""},
-		{"as many words as Asterisk takes", "NOOP" + strings.Repeat(" x", maxWords-1), ""},
+		{"as many words as Asterisk takes", "NOOP" + strings.Repeat(" x", MaxWords-1), ""},
 
 		{"nothing", "", "no command that Asterisk knows"},
 		{"an application without EXEC", "Playback sorry", "no command that Asterisk knows"},
@@ -33,7 +33,7 @@ func TestCheckCommand(t *testing.T) {
 		{"NUL", "NOOP \x00", "a line break or NUL inside; one command is one line"},
 		{"failure", "Failure: nobody", "this ends the session with AGISTATUS=FAILURE and is no command"},
 		{"too many bytes", "NOOP " + strings.Repeat("x", MaxLine-5), "too long; Asterisk takes at most 8190 bytes"},
-		{"too many words", "NOOP" + strings.Repeat(" x", maxWords), "128 words are too many; Asterisk takes at most 127"},
+		{"too many words", "NOOP" + strings.Repeat(" x", MaxWords), "128 words are too many; Asterisk takes at most 127"},
 		{"an open quote", `EXEC Playback "sorry`, "a quote that isn't closed"},
 		{"an escaped closing quote", `EXEC Playback "sorry\"`, "a quote that isn't closed"},
 		{"no value", "SET VARIABLE REASON", "SET VARIABLE has 1 argument; want 2 at least"},
@@ -96,7 +96,7 @@ func TestCountsOfArguments(t *testing.T) {
 	for c := Other + 1; c < Command(NumCommands); c++ {
 		fewest, most := c.arguments()
 		for _, n := range []int{fewest - 1, fewest, most, most + 1} {
-			if n < 0 || n > maxWords-1 {
+			if n < 0 || n > MaxWords-1 {
 				continue
 			}
 			line := c.String() + strings.Repeat(` "x y"`, n)
@@ -121,7 +121,7 @@ func asteriskWords(line string) (words []string) {
 		if whitespace {
 			begin()
 		}
-		*cur += string(rune(c))
+		*cur += string([]byte{c})
 		escaped = false
 	}
 	for i := range len(line) {
@@ -171,7 +171,7 @@ func FuzzCheckCommand(f *testing.F) {
 			return
 		}
 		name := strings.Fields(ParseCommand([]byte(line)).String())
-		if len(words) < len(name) || len(words) > maxWords || !slices.EqualFunc(words[:len(name)], name, equalInASCII) {
+		if len(words) < len(name) || len(words) > MaxWords || !slices.EqualFunc(words[:len(name)], name, equalInASCII) {
 			t.Errorf("CheckCommand(%q) = nil; Asterisk reads %q", line, words)
 		}
 		if len(line) >= MaxLine || strings.ContainsAny(line, "\r\n\x00") || IsFailure([]byte(line)) {

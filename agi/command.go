@@ -1,6 +1,9 @@
 package agi
 
-import "bytes"
+import (
+	"bytes"
+	"strings"
+)
 
 // A Command is one of AGI's own commands; arguments are not part of it. The
 // zero value is [Other].
@@ -68,12 +71,13 @@ func (c Command) answersText() bool {
 }
 
 // ParseCommand returns the command that line begins with, which may have a line
-// feed at its end. Asterisk takes commands in any case and with any number of
-// blanks before and between the words. A carriage return is part of a word, so
-// NOOP and one is no command. (Words in quotes are not looked into: to
-// Asterisk they are words as well, but no server writes commands like that.)
+// feed at its end. Asterisk takes commands in any case, with any number of blanks
+// before and between the words, and with quotes and backslashes anywhere in them,
+// see [NextWord]. A carriage return is part of a word, so NOOP and one is no
+// command, and neither is the beginning of a word, or two in one pair of quotes.
 //
-// Source: parse_args and find_command in Asterisk's res/res_agi.c.
+// Source: parse_args and find_command in Asterisk's res/res_agi.c;
+// testdata/lines.commands has what a real one took for commands.
 func ParseCommand(line []byte) Command {
 	line = bytes.TrimLeft(bytes.TrimSuffix(line, []byte("\n")), " \t")
 	if len(line) == 0 {
@@ -82,6 +86,29 @@ func ParseCommand(line []byte) Command {
 	first := upper(line[0])
 	for i, name := range commandNames[1:] {
 		if first == name[0] && beginsWith(line, name) {
+			return Command(i + 1)
+		}
+	}
+	if bytes.IndexByte(line, '"') >= 0 || bytes.IndexByte(line, '\\') >= 0 {
+		return parseQuoted(line)
+	}
+	return Other
+}
+
+// parseQuoted is ParseCommand for a line in whose words there may be quotes. No
+// library writes such; who wants to hide a command does.
+func parseQuoted(line []byte) Command {
+	for i, name := range commandNames[1:] {
+		var scratch [32]byte
+		rest, found := line, true
+		for want := range strings.SplitSeq(name, " ") {
+			var word []byte
+			if word, rest, found = NextWord(rest, scratch[:0]); !found || !EqualWord(word, want) {
+				found = false
+				break
+			}
+		}
+		if found {
 			return Command(i + 1)
 		}
 	}

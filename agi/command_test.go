@@ -77,8 +77,11 @@ func TestParseCommand(t *testing.T) {
 		{"carriage return behind an argument", "NOOP x\r\n", "NOOP"},
 		{"carriage return between words", "GET\rVARIABLE x\n", "other"},
 		{"line feed between words", "GET\nVARIABLE x", "other"},
-		{"quoted command", "\"NOOP\"\n", "other"},
-		{"quoted words", "\"STREAM FILE\" x\n", "other"},
+		{"quoted command", "\"NOOP\"\n", "NOOP"},
+		{"quotes within a word", "N\"OO\"P x\n", "NOOP"},
+		{"backslashes", "\\N\\OOP x\n", "NOOP"},
+		{"words quoted one by one", "\"STREAM\" \"file\" x\n", "STREAM FILE"},
+		{"words quoted together", "\"STREAM FILE\" x\n", "other"},
 		{"quoted argument at once", "NOOP\"x\"\n", "other"},
 		{"letters of another alphabet", "NOOP\xc0\n", "other"},
 		{"letters that differ in one bit", "n/OP\n", "other"},
@@ -103,8 +106,11 @@ func FuzzCommand(f *testing.F) {
 		}
 	}
 	f.Add([]byte("\tget \t full  VARIABLE\r\n"))
+	for _, row := range readLines(f, "commands") {
+		f.Add([]byte(row.line))
+	}
 	f.Fuzz(func(t *testing.T, line []byte) {
-		words := strings.FieldsFunc(strings.TrimSuffix(string(line), "\n"), func(r rune) bool { return r == ' ' || r == '\t' })
+		words := asteriskWords(strings.TrimSuffix(string(line), "\n"))
 		want := Other
 		for c := Other + 1; c < Command(NumCommands); c++ {
 			name := strings.Fields(c.String())

@@ -70,6 +70,7 @@ type Pool struct {
 	HangupTimeout       time.Duration // what a backend gets after HANGUP
 	Queue               Queue
 	Fallback            Fallback
+	Commands            Commands
 	Health              Health
 	Ejection            Ejection
 	PanicThreshold      int           // percent of the backends; with fewer usable, all of them serve as a last resort; 0 = never
@@ -90,6 +91,16 @@ type Queue struct {
 type Fallback struct {
 	Commands []string // without line ends; each is one that Asterisk runs
 	Then     string   // "failure" or, where there are commands, "completed"
+}
+
+// Commands is what a pool's backends may send to Asterisk. A rule is the words that
+// a line begins with, the first of them AGI's own; a * ends one whose last word may
+// go on.
+type Commands struct {
+	Allow   []string // none: everything but what is denied
+	Deny    []string
+	Strict  bool // what is no AGI command is refused, too
+	MaxLine int  // bytes of a line, its line feed included, that Asterisk takes for one
 }
 
 // Ejection is when a backend is taken out for its sessions' sake.

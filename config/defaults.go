@@ -1,6 +1,10 @@
 package config
 
-import "time"
+import (
+	"time"
+
+	"agiproxy/agi"
+)
 
 // Each of these is a fresh copy, over which a section is decoded.
 
@@ -36,6 +40,7 @@ func defaultPool() Pool {
 		OnBackendLoss:   "failure",
 		HangupTimeout:   time.Minute,
 		Fallback:        Fallback{Then: "failure"},
+		Commands:        Commands{MaxLine: agi.MaxLine},
 		Health: Health{
 			Probe:        "agi",
 			Script:       "agiproxy-probe",

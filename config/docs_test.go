@@ -21,6 +21,7 @@ func tables() map[string]fields {
 		"pools":        d.poolFields(new(Pool), nil),
 		"queue":        d.queueFields(new(Queue)),
 		"fallback":     d.fallbackFields(new(Fallback)),
+		"commands":     d.commandsFields(new(Commands)),
 		"ejection":     d.ejectionFields(new(Ejection)),
 		"health":       d.healthFields(new(Health)),
 		"pool tls":     d.poolTLSFields(),
@@ -93,7 +94,7 @@ func TestTablesAreAllTables(t *testing.T) {
 // Each example of the pages is a right file, once what it leaves out is added.
 func TestDocumentedExamplesAreRight(t *testing.T) {
 	pages := readDocs(t)
-	for _, page := range []string{"balancing.md", "failover.md"} {
+	for _, page := range []string{"balancing.md", "failover.md", "firewall.md"} {
 		text, err := os.ReadFile(filepath.Join("..", "docs", page))
 		if err != nil {
 			t.Fatal(err)

@@ -44,7 +44,7 @@ admin: {addres: ""}
 	// agiproxy.yaml:3:3: pool "ivr": no backends; want at least one, such as {address: "10.0.0.11:4573"}
 	// agiproxy.yaml:4:15: attempts: 0 is out of bounds; want a whole number from 1 to 100
 	// agiproxy.yaml:5:14: balance: "leastconn" is unknown; want round-robin, least-connections, random, hash or first; did you mean least-connections?
-	// agiproxy.yaml:6:5: unknown key "backend"; want one of attempts, backends, balance, connect_timeout, dispatch_timeout, ejection, fallback, first_command_timeout, hangup_timeout, hash_field, health, hedge_delay, max_sessions, on_backend_loss, panic_threshold, queue, replay, send_proxy_protocol, slow_start, think_timeout, tls; did you mean backends?
+	// agiproxy.yaml:6:5: unknown key "backend"; want one of attempts, backends, balance, commands, connect_timeout, dispatch_timeout, ejection, fallback, first_command_timeout, hangup_timeout, hash_field, health, hedge_delay, max_sessions, on_backend_loss, panic_threshold, queue, replay, send_proxy_protocol, slow_start, think_timeout, tls; did you mean backends?
 	// agiproxy.yaml:8:21: match.script: "~(": missing closing ): "("
 	// agiproxy.yaml:10:9: unknown key "admin.addres"; want one of address, hosts, profiling, web_config_file; did you mean address?
 }

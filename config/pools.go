@@ -33,6 +33,7 @@ func (d *decoder) pool(key string, e entry) Pool {
 	}
 	d.checkTimes(&p, s)
 	d.checkWords(&p, s)
+	d.checkLines(&p, s)
 	if len(p.Backends) == 0 && !s.bad["backends"] && (isNull(e.value) || e.value.Kind == yaml.MappingNode) {
 		d.fault(e.at, "pool %s: no backends; want at least one, such as {address: \"10.0.0.11:4573\"}", quote(p.Name))
 	}
@@ -60,6 +61,16 @@ func (d *decoder) checkTimes(p *Pool, s section) {
 			short(p.HedgeDelay), short(p.ConnectTimeout))
 	default:
 		p.HedgeDelay = 0
+	}
+}
+
+// checkLines finds a command of the fallback that is too long for this Asterisk.
+func (d *decoder) checkLines(p *Pool, s section) {
+	for _, line := range p.Fallback.Commands {
+		if len(line) >= p.Commands.MaxLine {
+			d.fault(s.at("fallback"), "fallback.commands: one is of %d bytes; commands.max_line allows %d", len(line), p.Commands.MaxLine-1)
+			return
+		}
 	}
 }
 
@@ -96,6 +107,7 @@ func (d *decoder) poolFields(p *Pool, places *[]*yaml.Node) fields {
 		"hangup_timeout":        d.duration(&p.HangupTimeout, 10*time.Millisecond, long),
 		"queue":                 func(key string, n *yaml.Node) { d.queue(key, n, &p.Queue) },
 		"fallback":              func(key string, n *yaml.Node) { d.fallback(key, n, &p.Fallback) },
+		"commands":              func(key string, n *yaml.Node) { d.mapping(key, n, d.commandsFields(&p.Commands)) },
 		"health":                func(key string, n *yaml.Node) { d.health(key, n, &p.Health) },
 		"ejection":              func(key string, n *yaml.Node) { d.ejection(key, n, &p.Ejection) },
 		"panic_threshold":       d.integer(&p.PanicThreshold, 0, 100),

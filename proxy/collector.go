@@ -22,7 +22,7 @@ type collector struct {
 	queue, queued, replays, resumed    *prometheus.Desc
 	cutShort, first, ejections, losses *prometheus.Desc
 	full                               *prometheus.Desc
-	bytes, rejected                    *prometheus.Desc
+	bytes, rejected, denied            *prometheus.Desc
 }
 
 var errCountsTaken = errors.New("another process goes on with the counts")
@@ -45,11 +45,13 @@ func (s *Server) Collector() prometheus.Collector {
 		attempts: desc("agiproxy_attempts_total",
 			"Attempts to have a session served by a backend, by result: served and completed are good.", "pool", "backend", "result"),
 		commands: desc("agiproxy_commands_total", "AGI commands that backends sent.", "pool", "command"),
-		command:  desc("agiproxy_command_duration_seconds", "Time that Asterisk took to answer a command.", "pool", "command"),
-		think:    desc("agiproxy_think_duration_seconds", "Time that a backend took to send its next command.", "pool", "backend"),
-		queue:    desc("agiproxy_queue_length", "Sessions that wait for a slot.", "pool"),
-		queued:   desc("agiproxy_queue_duration_seconds", "Time that sessions waited for a slot, those in vain included.", "pool"),
-		replays:  desc("agiproxy_replays_total", "Headers sent to another backend after one that failed before its first command.", "pool"),
+		denied: desc("agiproxy_denied_commands_total",
+			"Lines of backends that did not reach Asterisk, by what AGI command they were, and the reason.", "pool", "command", "reason"),
+		command: desc("agiproxy_command_duration_seconds", "Time that Asterisk took to answer a command.", "pool", "command"),
+		think:   desc("agiproxy_think_duration_seconds", "Time that a backend took to send its next command.", "pool", "backend"),
+		queue:   desc("agiproxy_queue_length", "Sessions that wait for a slot.", "pool"),
+		queued:  desc("agiproxy_queue_duration_seconds", "Time that sessions waited for a slot, those in vain included.", "pool"),
+		replays: desc("agiproxy_replays_total", "Headers sent to another backend after one that failed before its first command.", "pool"),
 		resumed: desc("agiproxy_resumed_sessions_total",
 			"Times that another backend went on with a call whose backend was lost in mid-session.", "pool"),
 		cutShort: desc("agiproxy_hangups_in_command_total", "Callers who left while Asterisk ran a command.", "pool"),
@@ -71,7 +73,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.up, c.state, c.active, c.sessions, c.duration, c.dispatch,
 		c.attempts, c.commands, c.command, c.think, c.bytes, c.rejected,
-		c.queue, c.queued, c.replays, c.resumed, c.cutShort, c.first, c.ejections, c.losses, c.full,
+		c.queue, c.queued, c.replays, c.resumed, c.cutShort, c.first, c.ejections, c.losses, c.full, c.denied,
 	} {
 		ch <- d
 	}
@@ -159,6 +161,9 @@ func (c *collector) collectCounts(ch chan<- prometheus.Metric) {
 				count(c.commands, n.sent, name, agi.Command(cmd).String())
 				times(c.command, &n.took, name, agi.Command(cmd).String())
 			}
+		}
+		for d, n := range p.denied {
+			count(c.denied, n, name, d.command.String(), d.reason.String())
 		}
 		for backend, b := range p.backends {
 			count(c.losses, b.losses, name, backend)

@@ -30,7 +30,14 @@ type CountedPool struct {
 	Full                       uint64
 	Sent                       map[string]uint64 // by command
 	Took                       map[string]CountedTimes
+	Denied                     []CountedDenials
 	Backends                   map[string]*CountedBackend
+}
+
+// CountedDenials are backends' lines that were refused.
+type CountedDenials struct {
+	Command, Reason string
+	N               uint64
 }
 
 // CountedBackend is what one backend's sessions have counted.
@@ -121,6 +128,9 @@ func (p *poolCounts) export() *CountedPool {
 			x.Sent[name], x.Took[name] = n.sent, n.took.export()
 		}
 	}
+	for d, n := range p.denied {
+		x.Denied = append(x.Denied, CountedDenials{d.command.String(), d.reason.String(), n})
+	}
 	for name, b := range p.backends {
 		x.Backends[name] = &CountedBackend{named[result](b.attempts[:]), b.losses, b.first.export(), b.think.export()}
 	}
@@ -174,6 +184,13 @@ func (x *CountedPool) addTo(p *poolCounts) {
 		c, took := p.command(agi.CommandNamed(name)), x.Took[name]
 		c.sent += n
 		took.addTo(&c.took)
+	}
+	for _, d := range x.Denied {
+		for r := range numDenialReasons {
+			if r.String() == d.Reason {
+				p.denied[denial{agi.CommandNamed(d.Command), r}] += d.N
+			}
+		}
 	}
 	for name, b := range x.Backends {
 		to := p.backend(name)

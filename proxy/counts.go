@@ -28,7 +28,14 @@ type poolCounts struct {
 	full     uint64                          // times that a session found the pool with as many sessions as it may have
 	cutShort uint64                          // callers who left while a command ran
 	commands [agi.NumCommands]*commandCounts // nil until the command is first seen
+	denied   map[denial]uint64               // lines that were refused
 	backends map[string]*backendCounts
+}
+
+// denial is what refused lines are counted by.
+type denial struct {
+	command agi.Command
+	reason  denialReason
 }
 
 type commandCounts struct {
@@ -72,7 +79,7 @@ func (c *counts) pool(name string) *poolCounts {
 	if p == nil {
 		p = &poolCounts{
 			duration: newHistogram(durationBounds), dispatch: newHistogram(dispatchBounds), queued: newHistogram(queueBounds),
-			backends: make(map[string]*backendCounts),
+			denied: make(map[denial]uint64), backends: make(map[string]*backendCounts),
 		}
 		c.pools[name] = p
 	}
@@ -136,6 +143,9 @@ func (p *poolCounts) add(other *poolCounts) {
 			sum.sent += n.sent
 			sum.took.add(&n.took)
 		}
+	}
+	for d, n := range other.denied {
+		p.denied[d] += n
 	}
 	for name, b := range other.backends {
 		sum := p.backend(name)

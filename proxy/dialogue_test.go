@@ -25,7 +25,7 @@ import (
 //
 //	connects             only (asterisk)
 //	header [FIELD: V …]  connects and sends a header of script "ivr", or of the one named (asterisk)
-//	outcome O [attempts N] [commands N] [backend B]  checks the record (asterisk)
+//	outcome O [attempts N] [commands N] [denied N] [backend B]  checks the record (asterisk)
 //	expects LINE         waits for exactly that line; agiproxy-* is the word of agiproxy's question
 //	has LINE             has got that line by now; "has nothing" likewise
 //	expects nothing      and no end, for half a second
@@ -41,9 +41,11 @@ import (
 //	half TEXT            sends TEXT without a line end
 //	reply and half a HANGUP  sends these together
 //	bytes N              sends a line of N bytes; half-bytes N, so many without a line end
+//	words N              sends a line of N words
+//	at once LINE | …     sends these lines together; \0 is a NUL
 //	anything else        is sent as a line
 //
-// "pool KEY VALUE …" and "fallback COMMAND" set options first, "wait D" lets time
+// "pool KEY VALUE …", "fallback COMMAND", "allow RULE" and "deny RULE" set options first, "wait D" lets time
 // pass, "down NAME" declares a backend lost, "kill" has an operator end the first
 // session, "waiting N" checks how many wait, "stop" and "abort" end agiproxy, and
 // "outcome …" is the first asterisk's. What others give back to a session reaches
@@ -180,6 +182,10 @@ func (p *player) step(who, what string) {
 		p.configure(strings.Fields(what))
 	case "fallback":
 		p.opts.Fallback = append(p.opts.Fallback, what)
+	case "allow":
+		p.opts.Commands.Allow = append(p.opts.Commands.Allow, what)
+	case "deny":
+		p.opts.Commands.Deny = append(p.opts.Commands.Deny, what)
 	case "backends":
 		p.start(strings.Fields(what))
 	case "wait":
@@ -248,6 +254,10 @@ func (p *player) configure(words []string) {
 			p.opts.Replay = map[string]Replay{"unread": ReplayUnread, "unanswered": ReplayUnanswered, "never": ReplayNever}[v]
 		case "on_backend_loss":
 			p.opts.OnLoss = map[string]LossPolicy{"failure": LossFailure, "close": LossClose, "resume": LossResume}[v]
+		case "strict":
+			p.opts.Commands.Strict = v == "true"
+		case "max_line":
+			p.opts.MaxLine = number(v)
 		case "then":
 			p.opts.FallbackCompletes = v == "completed"
 		case "connect_timeout":
@@ -388,7 +398,7 @@ func (x *part) check(what string) {
 	words := strings.Fields(what)
 	for i := 0; i+1 < len(words); i += 2 {
 		got := map[string]string{
-			"outcome": r.Outcome.String(), "attempts": strconv.Itoa(r.Attempts), "commands": strconv.Itoa(r.Commands), "backend": r.Backend,
+			"outcome": r.Outcome.String(), "attempts": strconv.Itoa(r.Attempts), "commands": strconv.Itoa(r.Commands), "denied": strconv.Itoa(r.Denied), "backend": r.Backend,
 		}[words[i]]
 		if got != words[i+1] {
 			x.p.fatalf("%s: %s is %s; want %s (error: %v)", x.name, words[i], got, words[i+1], r.Err)
@@ -409,6 +419,9 @@ func (p *player) finish() {
 	for _, w := range p.workers() {
 		if p.net.Open() != 0 || w.server.Sessions() != 0 {
 			p.fatalf("%d ends and %d sessions are left", p.net.Open(), w.server.Sessions())
+		}
+		if n := len(w.denied); n != 0 {
+			p.fatalf("the refused lines of %d sessions are kept at the end", n)
 		}
 		pool := w.server.Table().Pools[0].Backends()
 		for _, b := range pool.Backends() {
@@ -610,6 +623,12 @@ func (x *part) send(verb, rest, what string) {
 		x.conn.Cut()
 	case what == "reply and half a HANGUP":
 		x.conn.Write([]byte("200 result=0\nHANG"))
+	case verb == "words":
+		n, _ := strconv.Atoi(rest)
+		x.conn.Write([]byte("NOOP" + strings.Repeat(` ""`, n-1) + "\n"))
+	case strings.HasPrefix(what, "at once "):
+		lines := strings.ReplaceAll(strings.TrimPrefix(what, "at once "), " | ", "\n") + "\n"
+		x.conn.Write([]byte(strings.ReplaceAll(lines, `\0`, "\x00")))
 	case verb == "half":
 		x.conn.Write([]byte(rest))
 	case verb == "bytes":

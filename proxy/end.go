@@ -64,6 +64,7 @@ type Record struct {
 	Caller   string // the number
 	Attempts int
 	Commands int
+	Denied   int           // lines of backends that did not reach Asterisk
 	Dispatch time.Duration // from accept to the first command; 0 if none came
 	Duration time.Duration
 	Bytes    uint64 // passed on, both ways together
@@ -220,6 +221,9 @@ func (s *Session) end() {
 	}
 	s.unadmit()
 	r := s.record()
+	if r.Denied > 0 {
+		delete(s.worker.denied, s)
+	}
 	if s.counts != nil {
 		s.counts.pool.end(&r)
 	} else {
@@ -237,7 +241,7 @@ func (s *Session) end() {
 func (s *Session) record() Record {
 	r := Record{
 		ID: s.id, Outcome: s.outcome, Listener: s.from.listener.name, Client: s.client(),
-		Attempts: int(s.attempts), Commands: s.dialogue.Commands(), Dispatch: s.dispatchTook,
+		Attempts: int(s.attempts), Commands: s.dialogue.Commands(), Denied: int(s.worker.denied[s]), Dispatch: s.dispatchTook,
 		Duration: s.now() - s.start, Bytes: s.bytes, Err: s.reason,
 	}
 	if s.pool != nil {
@@ -281,6 +285,9 @@ func (w *Worker) log(r *Record, suppressed uint64) {
 		"commands", r.Commands, "dispatch", r.Dispatch.Round(time.Microsecond).String(),
 		"duration", r.Duration.Round(time.Microsecond).String(), "bytes", r.Bytes,
 	)
+	if r.Denied > 0 {
+		w.logged = append(w.logged, "denied", r.Denied)
+	}
 	if r.Err != nil {
 		w.logged = append(w.logged, "error", r.Err)
 	}

@@ -46,6 +46,7 @@ type Moved struct {
 	Bytes        uint64
 	Who          string
 	Attempts     uint16
+	Denied       uint32 // lines that were refused
 	Command      string // the backend's last
 
 	Client, Destination netip.AddrPort // that a PROXY header has announced
@@ -157,6 +158,7 @@ func (w *Worker) Release() {
 			s.loan.Done()
 		}
 		s.unadmit()
+		delete(w.denied, s)
 		w.server.sessions.Add(-1)
 	}
 }
@@ -180,7 +182,7 @@ func (s *Session) Move() *Moved {
 		ID: s.id, State: uint8(s.state), Outcome: uint8(s.outcome), Listener: s.from.listener.name,
 		Backend: described(s.loan.Backend()), HasBack: s.back != nil, Owes: !s.loan.Waiting(), Doubtful: s.loan.Doubtful(),
 		Dialogue: s.dialogue.Progress(), Partial: s.partial,
-		Age: now - s.start, DispatchTook: s.dispatchTook, Bytes: s.bytes, Who: s.who, Attempts: s.attempts, Command: s.last.String(),
+		Age: now - s.start, DispatchTook: s.dispatchTook, Bytes: s.bytes, Who: s.who, Attempts: s.attempts, Denied: s.worker.denied[s], Command: s.last.String(),
 		Unproved: s.unproved, Gone: s.gone, Admitted: s.admitted, Resumed: s.resumed, Sent: s.sent,
 		Client: s.from.client, Destination: s.from.destination, Refusal: uint8(s.refusal),
 	}
@@ -270,6 +272,9 @@ func (w *Worker) Restore(m *Moved, l *Listener, o PoolOptions, front, back Conn)
 	}
 	if s.admitted {
 		s.readmit()
+	}
+	if m.Denied > 0 {
+		w.deny(s, m.Denied)
 	}
 	w.server.sessions.Add(1)
 	w.frozen.add(s)

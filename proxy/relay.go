@@ -24,13 +24,13 @@ func (s *Session) relayCommands(p []byte) {
 		whole = append(s.partial, whole...)
 		s.partial = nil
 	}
-	if n := tooLong(whole); n >= 0 {
+	if n := tooLong(whole, s.pool.opts.MaxLine); n >= 0 {
 		s.toFront(whole[:n])
 		s.lose(errLongLine)
 		return
 	}
 	s.toFront(whole)
-	if len(s.partial)+len(rest) > agi.MaxLine-1 {
+	if len(s.partial)+len(rest) > s.pool.opts.MaxLine-1 {
 		s.lose(errLongLine)
 		return
 	}
@@ -41,14 +41,14 @@ func (s *Session) relayCommands(p []byte) {
 }
 
 // tooLong returns where in lines one begins that Asterisk would cut and run as
-// two, -1 if there is none.
-func tooLong(lines []byte) int {
-	if len(lines) <= agi.MaxLine {
+// two, since it is longer than most, -1 if there is none.
+func tooLong(lines []byte, most int) int {
+	if len(lines) <= most {
 		return -1
 	}
 	for at := 0; at < len(lines); {
 		n := bytes.IndexByte(lines[at:], '\n') + 1
-		if n > agi.MaxLine {
+		if n > most {
 			return at
 		}
 		at += n
@@ -56,21 +56,37 @@ func tooLong(lines []byte) int {
 	return -1
 }
 
-// toFront sends whole lines to Asterisk and follows what they say.
+// toFront sends whole lines to Asterisk, but those that are refused, and follows
+// what they say.
 func (s *Session) toFront(lines []byte) {
+	if s.suspect(lines) {
+		s.sift(lines)
+	} else {
+		s.pass(lines)
+	}
+}
+
+// pass sends whole lines to Asterisk as they are.
+func (s *Session) pass(lines []byte) {
 	if len(lines) == 0 {
 		return
 	}
 	s.front.Write(lines)
-	s.bytes += uint64(len(lines))
-	s.worker.counts.toAsterisk += uint64(len(lines))
-	if s.state == awaiting {
-		s.firstCommand()
-	}
+	s.countToAsterisk(len(lines))
 	for len(lines) > 0 {
 		n := bytes.IndexByte(lines, '\n') + 1
 		s.command(lines[:n])
 		lines = lines[n:]
+	}
+}
+
+// countToAsterisk takes note of what the backend has had sent to Asterisk: with its
+// first bytes the dispatch is over.
+func (s *Session) countToAsterisk(n int) {
+	s.bytes += uint64(n)
+	s.worker.counts.toAsterisk += uint64(n)
+	if s.state == awaiting {
+		s.firstCommand()
 	}
 }
 
@@ -107,6 +123,11 @@ func (s *Session) command(line []byte) {
 	}
 	s.last = c
 	s.counts.pool.command(c).sent++
+	s.turnOver(before)
+}
+
+// turnOver ends the backend's turn, if it was that, at a line of its own.
+func (s *Session) turnOver(before agi.Turn) {
 	if before == agi.BackendsTurn {
 		now := s.now()
 		s.counts.think.observe(now - s.turnSince)

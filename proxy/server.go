@@ -29,6 +29,7 @@ type Server struct {
 	accepted atomic.Uint32 // the last session's id
 	traces   atomic.Int32  // that are open
 	refusals seldom.Records[refusedFrom]
+	denials  seldom.Records[deniedTo] // lines of backends
 
 	mu      sync.Mutex
 	retired []Retired
@@ -136,6 +137,7 @@ type Worker struct {
 	sessions list
 	frozen   list                  // sessions to which nothing happens, see Freeze
 	traces   map[*Session][]*Trace // of those that are traced
+	denied   map[*Session]uint32   // how many lines were refused, of those that had any
 	counts   *counts
 	spare    []*dispatching // none of a session's
 	logged   []any          // what the last record was written from

@@ -66,6 +66,7 @@ type simulation struct {
 	servers  []*simServer
 	ejected  int // times
 	resumed  int // scripts that went on with a call
+	denied   int // lines that didn't reach Asterisk
 	waited   int // sessions that were given a slot
 	reloads  int // that come, with calls of the version before under way
 	calls    map[string]*simCall
@@ -98,7 +99,7 @@ func newSimulation(t *testing.T, seed uint64) *simulation {
 		ConnectTimeout: 200 * time.Millisecond, DispatchTimeout: 5 * time.Second, Attempts: 1 + rng.IntN(4),
 		Replay: sm.replay, OnLoss: []LossPolicy{LossFailure, LossClose, LossResume, LossResume}[rng.IntN(4)], FirstCommandTimeout: time.Second,
 		ThinkTimeout: 20 * time.Second, HangupTimeout: 10 * time.Second, HedgeDelay: time.Duration(rng.IntN(3)*60) * time.Millisecond,
-		HashField: "agi_uniqueid",
+		HashField: "agi_uniqueid", Commands: CommandRules{Deny: []string{"EXEC System", "DATABASE DELTREE", "SPEECH"}},
 	}
 	if rng.IntN(4) == 0 {
 		// Longer than the network takes to give a silent connection up.
@@ -234,6 +235,7 @@ func (sm *simulation) checkEjections() {
 
 func (sm *simulation) ended(r Record) {
 	sm.outcomes[r.Outcome]++
+	sm.denied += r.Denied
 	if r.Outcome == undecided {
 		sm.failf("session %s ended without an outcome: %+v", r.UniqueID, r)
 	}
@@ -341,7 +343,7 @@ func TestSimulation(t *testing.T) {
 	}
 	var mu sync.Mutex
 	outcomes := map[Outcome]int{}
-	var resumed, waited, ejected, moved int
+	var resumed, waited, ejected, moved, denied int
 	t.Run("seeds", func(t *testing.T) {
 		shards := uint64(runtime.GOMAXPROCS(0))
 		for shard := range shards {
@@ -354,7 +356,7 @@ func TestSimulation(t *testing.T) {
 					for o, n := range sm.outcomes {
 						outcomes[o] += n
 					}
-					resumed, waited, ejected, moved = resumed+sm.resumed, waited+sm.waited, ejected+sm.ejected, moved+sm.moved
+					resumed, waited, ejected, moved, denied = resumed+sm.resumed, waited+sm.waited, ejected+sm.ejected, moved+sm.moved, denied+sm.denied
 					mu.Unlock()
 				}
 			})
@@ -364,8 +366,8 @@ func TestSimulation(t *testing.T) {
 	for o := Completed; o <= Shutdown; o++ {
 		all = append(all, fmt.Sprintf("%v %d", o, outcomes[o]))
 	}
-	t.Logf("%d sessions: %s; %d resumed, %d waited, %d ejections, %d moved", runs*sessions, strings.Join(all, ", "), resumed, waited, ejected, moved)
-	if resumed == 0 || moved == 0 || waited == 0 || ejected == 0 {
+	t.Logf("%d sessions: %s; %d resumed, %d waited, %d ejections, %d moved, %d lines refused", runs*sessions, strings.Join(all, ", "), resumed, waited, ejected, moved, denied)
+	if resumed == 0 || moved == 0 || waited == 0 || ejected == 0 || denied == 0 {
 		t.Error("the simulation doesn't reach all")
 	}
 	for _, o := range []Outcome{Completed, Hangup, Lost, NoBackend, NoRoute, BadHeader, Rejected, Timeout, Killed} {

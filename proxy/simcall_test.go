@@ -13,16 +13,17 @@ import (
 
 // A simCall is a caller with his Asterisk.
 type simCall struct {
-	sm     *simulation
-	conn   *sim.Conn
-	id     string
-	header []byte
-	mood   string
-	lines  agi.Lines
-	rest   int // bytes of a line under way
-	begun  int // scripts that have read the header
-	tags   int
-	record *Record
+	sm      *simulation
+	conn    *sim.Conn
+	id      string
+	header  []byte
+	mood    string
+	lines   agi.Lines
+	rest    int // bytes of a line under way
+	begun   int // scripts that have read the header
+	tags    int
+	refused int // lines of its scripts
+	record  *Record
 
 	busy      bool     // a command runs
 	running   string   // which
@@ -155,6 +156,8 @@ func (c *simCall) take(line string) {
 // checkLine checks a command against those before it.
 func (c *simCall) checkLine(line string) {
 	switch {
+	case slices.Contains(refusedLines, line):
+		c.sm.failf("%q has reached Asterisk", line)
 	case slices.Contains(simFallback, line):
 		if c.fellBack >= len(simFallback) || simFallback[c.fellBack] != line || c.busy {
 			c.sm.failf("%q as number %d of the fallback, while %q runs: %v", line, c.fellBack, c.running, c.busy)
@@ -238,6 +241,8 @@ func (c *simCall) lookLater() {
 func (c *simCall) answer(line string) {
 	tag := line[strings.LastIndexByte(line, ' ')+1:]
 	switch {
+	case strings.HasPrefix(line, "agiproxy has refused"):
+		c.conn.Write([]byte(refusedReply + "\n"))
 	case strings.HasPrefix(line, "SET VARIABLE AGIPROXYSTATUS "):
 		c.status = tag
 		c.conn.Write([]byte("200 result=1\n"))
@@ -269,6 +274,9 @@ func (c *simCall) check(id string) {
 	r := c.record
 	if r == nil {
 		return // no whole header came through
+	}
+	if r.Denied > c.refused || c.begun == 1 && r.Outcome == Completed && r.Denied != c.refused {
+		c.sm.failf("%s has %d refused lines; its scripts have sent %d", id, r.Denied, c.refused)
 	}
 	stayed := c.mood == "" || c.mood == "slow header"
 	if stayed && c.music {

@@ -70,7 +70,7 @@ func (s *simServer) outage() {
 // faults are what a script may do wrong; most do nothing wrong.
 var faults = []string{
 	"", "", "", "", "", "", "close at once", "reset at once", "close late", "read then close", "mute",
-	"half then close", "half then reset", "reset in dialogue", "close in Asterisk's turn", "long line", "pipelined", "mute in dialogue", "cut", "half close",
+	"half then close", "half then reset", "reset in dialogue", "close in Asterisk's turn", "long line", "pipelined", "refused", "refused pipelined", "mute in dialogue", "cut", "half close",
 }
 
 // A simScript is one session as a server has it.
@@ -185,16 +185,20 @@ func (x *simScript) next() {
 		return
 	case last && x.fault == "mute in dialogue":
 		return
+	case x.fault == "refused":
+		x.sendRefused()
+		return
+	case x.fault == "refused pipelined":
+		for range 1 + x.server.sm.net.Rand().IntN(3) {
+			x.send("NOOP")
+			x.sendRefused()
+		}
+		x.awaitSome()
+		return
 	case x.fault == "pipelined":
 		x.send("NOOP")
 		x.send("VERBOSE")
-		// Asterisk may have read both at once, and keep the second.
-		sent := x.sent
-		x.server.sm.net.After(2*time.Second, func() {
-			if x.sent == sent && len(x.owed) > 0 && !x.done {
-				x.finish()
-			}
-		})
+		x.awaitSome()
 		return
 	}
 	commands := []string{"NOOP", "EXEC Wait", "GET VARIABLE", "BOGUS", "STREAM FILE", "WAIT FOR DIGIT"}
@@ -207,6 +211,31 @@ func (x *simScript) next() {
 	}
 }
 
+// awaitSome gives up when no replies come: Asterisk may have read several commands
+// at once, and keeps all but the first.
+func (x *simScript) awaitSome() {
+	sent := x.sent
+	x.server.sm.net.After(2*time.Second, func() {
+		if x.sent == sent && len(x.owed) > 0 && !x.done {
+			x.finish()
+		}
+	})
+}
+
+// refusedLines don't reach Asterisk. Each is answered by its 510.
+var refusedLines = []string{
+	"EXEC System x", `"exec"	S"yst"em x`, `DATABASE D\ELTREE x`, "NOOP\x00", "NOOP" + strings.Repeat(` ""`, 127), "SPEECH CREATE x",
+}
+
+const refusedReply = "510 Invalid or unknown command"
+
+func (x *simScript) sendRefused() {
+	x.sent++
+	x.call.refused++
+	x.owed = append(x.owed, refusedReply)
+	x.conn.Write([]byte(refusedLines[x.server.sm.net.Rand().IntN(len(refusedLines))] + "\n"))
+}
+
 func (x *simScript) send(command string) {
 	x.sent++
 	tag := fmt.Sprintf("%s-%s-%d/%d", x.server.name, x.header.Field("agi_uniqueid"), x.call.tags, x.number)
@@ -217,7 +246,7 @@ func (x *simScript) send(command string) {
 
 // reply checks that a reply is the one to this script's own command.
 func (x *simScript) reply(line string) {
-	if !strings.Contains(line, "-1795373249.") {
+	if !strings.Contains(line, "-1795373249.") && line != refusedReply {
 		return // HANGUP, or a line of a reply that has its tag in another
 	}
 	if len(x.owed) == 0 || !strings.Contains(line, x.owed[0]) {

@@ -1,9 +1,11 @@
 package proxy
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
+	"agiproxy/agi"
 	"agiproxy/balancer"
 	"agiproxy/internal/proxyheader"
 )
@@ -51,6 +53,9 @@ type PoolOptions struct {
 	QueueTimeout time.Duration // how long a session waits for a slot; 0 means not at all
 	Music        string        // the class of music on hold that plays meanwhile; "" means none
 
+	MaxLine  int // bytes of a backend's line, its line feed included, that Asterisk takes for one; 0 means [agi.MaxLine]
+	Commands CommandRules
+
 	Fallback          []string // AGI commands for Asterisk when nothing can serve
 	FallbackCompletes bool     // after them the session ends as a script does that did its work
 }
@@ -59,6 +64,7 @@ type PoolOptions struct {
 type Pool struct {
 	name     string
 	opts     PoolOptions
+	firewall *firewall // nil: there are no rules
 	backends *balancer.Pool
 }
 
@@ -66,7 +72,8 @@ type Pool struct {
 // pool of that name has counted.
 func NewPool(name string, o PoolOptions, backends *balancer.Pool) *Pool {
 	o.Attempts = max(o.Attempts, 1)
-	return &Pool{name: name, opts: o, backends: backends}
+	o.MaxLine = cmp.Or(o.MaxLine, agi.MaxLine)
+	return &Pool{name: name, opts: o, firewall: newFirewall(o.Commands), backends: backends}
 }
 
 // Name returns the pool's name.

@@ -175,6 +175,8 @@ func poolOptions(p *config.Pool) proxy.PoolOptions {
 		Music:               p.Queue.Music,
 		Fallback:            p.Fallback.Commands,
 		FallbackCompletes:   p.Fallback.Then == "completed",
+		MaxLine:             p.Commands.MaxLine,
+		Commands:            proxy.CommandRules{Allow: p.Commands.Allow, Deny: p.Commands.Deny, Strict: p.Commands.Strict},
 	}
 	o.SendProxyHeader = proxyVersion(p.SendProxyProtocol)
 	if p.Balance == "hash" {

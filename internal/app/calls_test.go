@@ -64,6 +64,8 @@ func (s *server) script(session *agisim.Session) {
 		<-s.gate
 		s.count(&s.held, -1)
 		session.Command("NOOP still here")
+	case "refused":
+		session.Command("EXEC System\x00 x")
 	case "exec":
 		s.count(&s.held, 1)
 		session.Command("WAIT FOR DIGIT 60000")

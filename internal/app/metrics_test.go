@@ -27,6 +27,7 @@ func eventful(t *testing.T) *program {
 		o.Version, o.Commit, o.Date = "v1.2.3", "0123abc", "2026-01-02"
 	})
 	place(t, p.addr(0), "menu").wantServed("ivr1")
+	place(t, p.addr(0), "refused").wantServed("ivr1")
 	c, err := net.Dial("tcp", p.addr(0))
 	if err != nil {
 		t.Fatal(err)
@@ -38,7 +39,7 @@ func eventful(t *testing.T) *program {
 		rejected, _ := p.series("agiproxy_rejected_connections_total", p.fronts[0].address, "malformed")
 		probed, _ := p.series("agiproxy_probe_duration_seconds", "ivr1", "ivr")
 		ended, _ := p.series("agiproxy_sessions_total", "completed", "ivr")
-		return rejected > 0 && probed > 0 && ended > 0
+		return rejected > 0 && probed > 0 && ended > 1
 	})
 	return p
 }
@@ -131,6 +132,11 @@ func TestMetricsPage(t *testing.T) {
 	for _, m := range there {
 		if !slices.Contains(documented, m) {
 			t.Errorf("the registry has %s; docs/metrics.md hasn't", m)
+		}
+	}
+	for _, why := range []string{"denied", "not_allowed", "not_agi", "words", "nul"} {
+		if !strings.Contains(page, "| `"+why+"` |") {
+			t.Errorf("docs/metrics.md doesn't tell what a line refused as %s is", why)
 		}
 	}
 	for o := proxy.Completed; int(o) < proxy.NumOutcomes; o++ {
