@@ -2,8 +2,6 @@ package balancer
 
 import (
 	"errors"
-	"sync"
-	"sync/atomic"
 	"testing"
 )
 
@@ -94,33 +92,21 @@ func TestAdoptedSessionsCountForTheLimit(t *testing.T) {
 	two.Done()
 }
 
-// However many pick at once, the limit holds, and the last place goes to somebody.
-func TestLimitUnderPressure(t *testing.T) {
-	const limit, workers, each = 5, 8, 2000
-	pool := NewPool(LeastConnections{}, Options{Sessions: limit}, newBackends(1, 1, 1))
-	var under, most, lent atomic.Int64
-	var wg sync.WaitGroup
-	for range workers {
-		wg.Go(func() {
-			for range each {
-				loan, err := pool.Pick(nil, 0)
-				if err != nil {
-					continue
-				}
-				lent.Add(1)
-				n := under.Add(1)
-				for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
-				}
-				under.Add(-1)
-				loan.Done()
+// Of two who pick at the same time one gets the last place.
+func TestTheLastPlaceGoesToOne(t *testing.T) {
+	pool := NewPool(LeastConnections{}, Options{Sessions: 1}, newBackends(1, 1, 1))
+	for round := range 20_000 {
+		var loans [2]Loan
+		together(func() { loans[0], _ = pool.Pick(nil, 0) }, func() { loans[1], _ = pool.Pick(nil, 0) })
+		given := 0
+		for i := range loans {
+			if loans[i].Backend() != nil {
+				given++
+				loans[i].Done()
 			}
-		})
-	}
-	wg.Wait()
-	if most.Load() > limit || lent.Load() == 0 {
-		t.Errorf("%d sessions at a time, %d in all; want at most %d", most.Load(), lent.Load(), limit)
-	}
-	for range limit {
-		mustPick(t, pool)
+		}
+		if given != 1 {
+			t.Fatalf("round %d: %d of two got the only place; want 1", round, given)
+		}
 	}
 }
