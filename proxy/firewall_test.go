@@ -135,10 +135,10 @@ func TestRefusedLinesAreLoggedOnceASecond(t *testing.T) {
 			}
 		}
 		want := []string{}
-		for _, untold := range []int{0, 499} {
+		for _, suppressed := range []int{0, 499} {
 			want = append(want,
-				fmt.Sprintf(`[WARN]  line refused: reason=denied command=EXEC line="EXEC System \"touch x\"" pool=ivr backend=ivr1 uniqueid=1795373249.17 untold=%d`, untold),
-				fmt.Sprintf(`[WARN]  line refused: reason=denied command="DATABASE DELTREE" line="DATABASE DELTREE x" pool=ivr backend=ivr1 uniqueid=1795373249.17 untold=%d`, untold))
+				fmt.Sprintf(`[WARN]  line refused: reason=denied command=EXEC line="EXEC System \"touch x\"" pool=ivr backend=ivr1 uniqueid=1795373249.17 suppressed=%d`, suppressed),
+				fmt.Sprintf(`[WARN]  line refused: reason=denied command="DATABASE DELTREE" line="DATABASE DELTREE x" pool=ivr backend=ivr1 uniqueid=1795373249.17 suppressed=%d`, suppressed))
 		}
 		if strings.Join(got, "\n") != strings.Join(want, "\n") {
 			t.Errorf("2000 refused lines in 2s are logged as\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
