@@ -26,13 +26,3 @@ func (d *decoder) notYet(advice string) decode {
 		d.fault(n, "%s is not supported yet; %s", key, advice)
 	}
 }
-
-func (d *decoder) listenerTLSFields() fields {
-	file := d.only("")
-	return fields{"cert_file": file, "key_file": file, "client_ca_file": file}
-}
-
-func (d *decoder) poolTLSFields() fields {
-	file := d.only("")
-	return fields{"ca_file": file, "cert_file": file, "key_file": file, "server_name": file}
-}
