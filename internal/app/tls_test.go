@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -17,6 +18,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"agiproxy/agi"
+	"agiproxy/internal/agisim"
 )
 
 // An authority signs certificates.
@@ -409,6 +413,58 @@ func (j *journal) wantSoon(text string) {
 		time.Sleep(5 * time.Millisecond)
 	}
 	j.want(text)
+}
+
+// A handshake that is under way when agiproxy is told to stop still becomes a call.
+func TestDrainAwaitsHandshakes(t *testing.T) {
+	ca := newAuthority(t)
+	id := ca.issue(t.TempDir())
+	s := startServer(t, "ivr1")
+	p := serve(t, strings.Replace(secured(id.server(), "", s.entry("")), "header_timeout: 1s", "header_timeout: 1m", 1))
+	pair, err := tls.LoadX509KeyPair(id.cert, id.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gate := make(chan struct{})
+	asterisk := agisim.Asterisk{Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+		raw, err := new(net.Dialer).DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return tls.Client(&hesitant{raw, gate, false}, &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{pair}}), nil
+	}}
+	done := make(chan agisim.Result, 1)
+	go func() {
+		done <- asterisk.Run(t.Context(), agisim.Call{Address: p.addr(0), Environment: agi.Environment{Script: "menu"}})
+	}()
+	eventually(t, "a handshake under way", func() bool { return p.handshakes.n.Load() == 1 })
+	p.stop()
+	p.log.wantSoon("draining")
+	time.Sleep(2 * drainLook)
+	close(gate)
+	if r := <-done; r.Variables["SERVED_BY"] != "ivr1" {
+		t.Errorf("a call whose handshake was under way at the stop: %s (%v); want it served", r.Status, r.Err)
+	}
+}
+
+// A hesitant connection sends one byte, and the rest when its gate is open.
+type hesitant struct {
+	net.Conn
+	gate  chan struct{}
+	begun bool
+}
+
+func (h *hesitant) Write(p []byte) (int, error) {
+	if h.begun {
+		return h.Conn.Write(p)
+	}
+	h.begun = true
+	if _, err := h.Conn.Write(p[:1]); err != nil {
+		return 0, err
+	}
+	<-h.gate
+	n, err := h.Conn.Write(p[1:])
+	return n + 1, err
 }
 
 // check says what a start would.
