@@ -415,6 +415,21 @@ func (j *journal) wantSoon(text string) {
 	j.want(text)
 }
 
+// The Asterisk's address goes along, inside of TLS.
+func TestPROXYHeaderByTLS(t *testing.T) {
+	ca := newAuthority(t)
+	far, near := ca.issue(t.TempDir()), ca.issue(t.TempDir())
+	s := startServer(t, "ivr1")
+	b := serve(t, strings.Replace(secured(far.server(), "", s.entry("")), "header_timeout", "accept_proxy_protocol: [127.0.0.1], header_timeout", 1))
+	a := serve(t, strings.Replace(secured("", near.client(), at(b)), "probe: none}", "probe: none}, send_proxy_protocol: v2", 1))
+	asterisk := agisim.Asterisk{Dial: (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 77)}}).DialContext}
+	r := asterisk.Run(t.Context(), agisim.Call{Address: a.addr(0), Environment: agi.Environment{Script: "menu"}})
+	if r.Variables["SERVED_BY"] != "ivr1" {
+		t.Errorf("call: %s (%v); want it served", r.Status, r.Err)
+	}
+	b.log.wantSoon("client=127.0.0.77:")
+}
+
 // A handshake that is under way when agiproxy is told to stop still becomes a call.
 func TestDrainAwaitsHandshakes(t *testing.T) {
 	ca := newAuthority(t)
