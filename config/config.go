@@ -4,8 +4,7 @@
 // value is a [Fault] with file, line, column and key, and all of them are
 // reported at once. What it returns is whole and checked: every absent key has
 // its default, every address its canonical form, every route its pool. A key
-// whose feature does not exist yet is accepted with its inert default value
-// only, and refused otherwise.
+// whose feature does not exist yet is refused.
 //
 // The file is parsed to nodes once (document.go), and each section is a table
 // of key and decode function over a copy of its defaults (sections.go, and

@@ -255,14 +255,14 @@ func TestUnreadIsToldByAReset(t *testing.T) {
 	d, g := newDesk(t), new(Group)
 	ended := make(chan error, 1)
 	ready, sent := make(chan struct{}), make(chan struct{})
-	to := listen(t, m.Server(), func(s *Stream, err error) {
+	to := listen(t, m.Server(), func(s *Stream, _ error) {
 		<-ready
 		s.Write([]byte("one")) // which the reader has in its hands while the others come
 		time.Sleep(20 * time.Millisecond)
 		s.Write([]byte("two"))
 		s.Write([]byte("three")) // is read from the kernel with two, in a record of its own
 		close(sent)
-		_, err = s.Read(make([]byte, 1))
+		_, err := s.Read(make([]byte, 1))
 		ended <- err
 		s.Abandon()
 	})
