@@ -4,8 +4,7 @@
 // value is a [Fault] with file, line, column and key, and all of them are
 // reported at once. What it returns is whole and checked: every absent key has
 // its default, every address its canonical form, every route its pool. A key
-// whose feature does not exist yet is accepted with its inert default value
-// only, and refused otherwise.
+// whose feature does not exist yet is refused.
 //
 // The file is parsed to nodes once (document.go), and each section is a table
 // of key and decode function over a copy of its defaults (sections.go, and
@@ -41,6 +40,7 @@ type Listener struct {
 	MaxSessions    int            // sessions at one time, at least 1
 	HeaderTimeout  time.Duration  // from accept to the header's empty line
 	MaxHeaderBytes int            // the header, its empty line included
+	TLS            *ListenerTLS   // nil = plain TCP
 
 	MaxSessionsPerSource int            // sessions at one time from one address, or one /64 of IPv6; 0 = no limit
 	Rate                 Rate           // at which one source may begin sessions
@@ -52,6 +52,20 @@ type Listener struct {
 type Rate struct {
 	SessionsPerSecond float64 // in the long run; 0 = no limit
 	Burst             int     // at once, after a silence; 0 exactly where SessionsPerSecond is 0
+}
+
+// ListenerTLS is how a listener shows who it is. Paths are absolute, or seen from the
+// process's directory.
+type ListenerTLS struct {
+	CertFile, KeyFile string // both given
+	ClientCAFile      string // whose clients may connect; "" = whoever may
+}
+
+// PoolTLS is how a pool's backends are connected to by TLS.
+type PoolTLS struct {
+	CAFile            string // that has signed the backends' certificates; "" = one that the system knows
+	CertFile, KeyFile string // that agiproxy shows; "" in both = none
+	ServerName        string // that the backends' certificates are for; "" = each backend's host
 }
 
 // Pool is a set of backends that serve the same scripts.
@@ -77,6 +91,7 @@ type Pool struct {
 	SlowStart           time.Duration // what a backend that comes back takes to its full weight; 0 = none
 	MaxSessions         int           // sessions at one time, on all backends together; 0 = no limit
 	SendProxyProtocol   string        // "none", "v1" or "v2": what a connection to a backend begins with
+	TLS                 *PoolTLS      // nil = plain TCP
 	Backends            []Backend     // at least one; names and addresses are unique in the pool
 }
 

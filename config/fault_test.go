@@ -273,11 +273,9 @@ var faultCases = []struct {
 	{"a panic_threshold in percent", inPool("panic_threshold: 50%"), []string{`f:4:22: panic_threshold: "50%" is no whole number; want one from 0 to 100`}},
 	{"a slow_start without unit", inPool("slow_start: 30"), []string{`f:4:17: slow_start: 30 lacks its unit; want a duration such as 5s or 250ms`}},
 	{"a slow_start too long", inPool("slow_start: 2h"), []string{`f:4:17: slow_start: 2h is out of bounds; want 0s, or 10ms to 1h`}},
-	{"TLS to backends is not there yet", inPool("tls: {ca_file: ca.pem, key: k}"), []string{
-		`f:4:20: tls.ca_file is not supported yet; leave it out`,
+	{"TLS to backends with an unknown key", inPool("tls: {ca_file: ca.pem, key: k}"), []string{
 		`f:4:28: unknown key "tls.key"; want one of ca_file, cert_file, key_file, server_name`,
 	}},
-	{"TLS from Asterisk is not there yet", inListener("tls: {cert_file: c.pem}"), []string{`f:4:22: tls.cert_file is not supported yet; leave it out`}},
 	{"whose connections have a PROXY header is to be said", inListener("accept_proxy_protocol: true"), []string{`f:4:28: accept_proxy_protocol: want a list of the networks whose connections begin with a PROXY header, such as [10.0.0.2], or false; got "true"`}},
 	{"nobody has PROXY headers is false", inListener("accept_proxy_protocol: []"), []string{`f:4:28: accept_proxy_protocol: the list is empty; want networks such as 10.0.0.2, or false`}},
 	{"a proxy's network is wrong", inListener("accept_proxy_protocol: [10.0.0.1/8]"), []string{`f:4:29: accept_proxy_protocol: "10.0.0.1/8": this is an address inside of a network; want the network 10.0.0.0/8 or the address 10.0.0.1`}},
@@ -287,6 +285,18 @@ var faultCases = []struct {
 	{"a rate below zero", inListener("rate: {sessions_per_second: -1}"), []string{`f:4:33: rate.sessions_per_second: -1 is out of bounds; want 0, or 0.001 to 1000000`}},
 	{"a rate that never lets anybody in", inListener("rate: {sessions_per_second: 0.0001}"), []string{`f:4:33: rate.sessions_per_second: 0.0001 is out of bounds; want 0, or 0.001 to 1000000`}},
 	{"a burst without a rate", inListener("rate: {burst: 5}"), []string{`f:4:19: rate.burst: without rate.sessions_per_second nothing is limited; want both, or neither`}},
+	{"TLS to backends with half a certificate", inPool("tls: {cert_file: c.pem}"), []string{`f:4:22: tls.cert_file: no key_file for it; want both, or neither`}},
+	{"TLS to backends with the other half", inPool("tls: {key_file: k.pem}"), []string{`f:4:21: tls.key_file: no cert_file for it; want both, or neither`}},
+	{"TLS to backends that is no mapping", inPool("tls: true"), []string{`f:4:10: tls: want a mapping of keys and values, got "true"`}},
+	{"a server_name with a port", inPool("tls: {server_name: \"ivr.example.com:4573\", ca_file: ''}"), []string{
+		`f:4:24: tls.server_name: "ivr.example.com:4573": not a name; want one such as ivr.example.com, without a port`,
+		`f:4:57: tls.ca_file: "": no path; want one, or no such key`,
+	}},
+	{"TLS from Asterisk without a key", inListener("tls: {cert_file: c.pem}"), []string{`f:4:10: tls: no key_file; want both cert_file and key_file, or no tls for plain TCP`}},
+	{"TLS from Asterisk with nothing", inListener("tls: {}"), []string{
+		`f:4:10: tls: no cert_file; want both cert_file and key_file, or no tls for plain TCP`,
+		`f:4:10: tls: no key_file; want both cert_file and key_file, or no tls for plain TCP`,
+	}},
 	{"SRV names are not there yet", inBackend("{srv: _agi._tcp.ivr.example.com}"), []string{`f:4:13: srv is not supported yet; want address: HOST:PORT instead`}},
 	{"DNS names are not there yet", inBackend("{dns: \"ivr.example.com:4573\"}"), []string{`f:4:13: dns is not supported yet; want address: HOST:PORT instead`}},
 	{"local programs are not there yet", inBackend("{exec: [/bin/agi], workers: 4, max_sessions: 50}"), []string{

@@ -114,7 +114,7 @@ func (d *decoder) poolFields(p *Pool, places *[]*yaml.Node) fields {
 		"slow_start":            d.durationOrZero(&p.SlowStart, 10*time.Millisecond, time.Hour),
 		"max_sessions":          d.integer(&p.MaxSessions, 0, maxSessions),
 		"send_proxy_protocol":   d.choice(&p.SendProxyProtocol, "none", "v1", "v2"),
-		"tls":                   func(key string, n *yaml.Node) { d.mapping(key, n, d.poolTLSFields()) },
+		"tls":                   func(key string, n *yaml.Node) { p.TLS = d.poolTLS(key, n) },
 		"backends": d.each(maxEntries, func(key string, n *yaml.Node) {
 			b, at := d.backend(key, n)
 			p.Backends = append(p.Backends, b)

@@ -71,7 +71,7 @@ func (d *decoder) listenerFields(l *Listener) fields {
 		"rate":                    func(key string, n *yaml.Node) { d.rate(key, n, &l.Rate) },
 		"token_file":              d.checked(&l.TokenFile, "a file's path", d.path),
 		"accept_proxy_protocol":   func(key string, n *yaml.Node) { l.AcceptProxyProtocol = d.proxies(key, n) },
-		"tls":                     func(key string, n *yaml.Node) { d.mapping(key, n, d.listenerTLSFields()) },
+		"tls":                     func(key string, n *yaml.Node) { l.TLS = d.listenerTLS(key, n) },
 	}
 }
 

@@ -24,6 +24,9 @@ var errUnacknowledged = errors.New("closed, and never acknowledged the header")
 // or write tells of it in time. So as long as bytes are unacknowledged, either
 // their acknowledgement or the reset is awaited, until ctx ends.
 func headerTaken(ctx context.Context, conn net.Conn) error {
+	if c, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		conn = c.NetConn() // what TLS goes over
+	}
 	socket, ok := conn.(syscall.Conn)
 	if !ok {
 		return nil

@@ -61,6 +61,7 @@ agiproxy_probe_failures_total{backend="ivr1",pool="ivr",reason="refused"} 0
 agiproxy_probe_failures_total{backend="ivr1",pool="ivr",reason="reset"} 0
 agiproxy_probe_failures_total{backend="ivr1",pool="ivr",reason="silent"} 1
 agiproxy_probe_failures_total{backend="ivr1",pool="ivr",reason="timeout"} 0
+agiproxy_probe_failures_total{backend="ivr1",pool="ivr",reason="tls"} 0
 agiproxy_probe_failures_total{backend="ivr1",pool="ivr",reason="unexpected"} 0
 agiproxy_probe_failures_total{backend="ivr1",pool="ivr",reason="unreachable"} 0
 `

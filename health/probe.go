@@ -37,11 +37,12 @@ const (
 	Reset       = "reset"       // the connection was reset before an answer
 	Closed      = "closed"      // closed with the header unread, or in the middle of a line
 	Unexpected  = "unexpected"  // an answer, but not the one that is expected
+	Handshake   = "tls"         // connected, but the two sides have not agreed to talk
 	Unreachable = "unreachable" // no way to the host
 	Failed      = "error"       // anything else
 )
 
-var reasons = [...]string{Refused, Timeout, Silent, Reset, Closed, Unexpected, Unreachable, Failed}
+var reasons = [...]string{Refused, Timeout, Silent, Reset, Closed, Unexpected, Handshake, Unreachable, Failed}
 
 // An Error says why a probe failed.
 type Error struct {
@@ -61,8 +62,17 @@ func (e *Error) Unwrap() error { return e.Err }
 // wait for a header when somebody only connects. The preamble, which may be empty, is
 // sent before the close.
 func TCP(address string, preamble []byte) Probe {
+	return Connect(func(ctx context.Context) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", address)
+	}, preamble)
+}
+
+// Connect is [TCP] by way of dial. Of a connection that isn't plain TCP the backend's
+// end is awaited: with TLS 1.3 that is where it tells that it has refused this side's
+// certificate.
+func Connect(dial func(context.Context) (net.Conn, error), preamble []byte) Probe {
 	return func(ctx context.Context, report func(Stage)) error {
-		conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+		conn, err := dial(ctx)
 		if err != nil {
 			return networkError(ctx, err, Timeout)
 		}
@@ -74,7 +84,17 @@ func TCP(address string, preamble []byte) Probe {
 			}
 		}
 		report(Answered)
-		return nil
+		if _, plain := conn.(*net.TCPConn); plain {
+			return nil
+		}
+		defer interruptOn(ctx, conn)()
+		if c, ok := conn.(interface{ CloseWrite() error }); ok {
+			c.CloseWrite()
+		}
+		if _, err := conn.Read(make([]byte, 1)); isHandshake(err) {
+			return networkError(ctx, err, Handshake)
+		}
+		return nil // one that is slow to close is well
 	}
 }
 
@@ -94,6 +114,8 @@ func networkError(ctx context.Context, err error, late string) *Error {
 	switch {
 	case ctx.Err() != nil:
 		return &Error{Reason: late, Err: context.Cause(ctx)}
+	case isHandshake(err):
+		return &Error{Reason: Handshake, Err: err}
 	case is(syscall.ECONNREFUSED):
 		return &Error{Reason: Refused, Err: err}
 	case is(syscall.ECONNRESET, syscall.EPIPE, syscall.ECONNABORTED):
@@ -106,4 +128,14 @@ func networkError(ctx context.Context, err error, late string) *Error {
 		return &Error{Reason: late, Err: err}
 	}
 	return &Error{Reason: Failed, Err: err}
+}
+
+// isHandshake reports whether err is of a connection on which the two sides have not
+// agreed to talk.
+func isHandshake(err error) bool {
+	h, ok := errors.AsType[interface {
+		error
+		Handshake() bool
+	}](err)
+	return ok && h.Handshake()
 }

@@ -19,8 +19,9 @@ const (
 	attemptClosed
 	attemptSilent
 	attemptLost
-	attemptOutrun // another backend, tried because this one was slow or beside it, was connected first
-	attemptLocal  // this side has no means; the backend isn't to blame
+	attemptOutrun    // another backend, tried because this one was slow or beside it, was connected first
+	attemptHandshake // connected, and then the two sides have not agreed to talk
+	attemptLocal     // this side has no means; the backend isn't to blame
 	attemptError
 )
 
@@ -31,7 +32,7 @@ const numResults = int(attemptError) + 1
 func (r result) String() string {
 	return [numResults]string{
 		"served", "completed", "abandoned", "refused", "timeout", "unreachable",
-		"reset", "closed", "silent", "lost", "outrun", "local", "error",
+		"reset", "closed", "silent", "lost", "outrun", "tls", "local", "error",
 	}[r]
 }
 
@@ -40,10 +41,20 @@ func (r result) String() string {
 // pool's scripts always speak.
 func (r result) speaksAgainst() bool {
 	switch r {
-	case attemptRefused, attemptTimeout, attemptUnreachable, attemptReset, attemptClosed, attemptSilent:
+	case attemptRefused, attemptTimeout, attemptUnreachable, attemptReset, attemptClosed, attemptSilent, attemptHandshake:
 		return true
 	}
 	return false
+}
+
+// isHandshake reports whether err is of a connection on which the two sides have not
+// agreed to talk.
+func isHandshake(err error) bool {
+	h, ok := errors.AsType[interface {
+		error
+		Handshake() bool
+	}](err)
+	return ok && h.Handshake()
 }
 
 // connectResult returns the result of a connect that failed.
@@ -67,6 +78,8 @@ func connectResult(err error) result {
 		}
 	}
 	switch {
+	case isHandshake(err):
+		return attemptHandshake
 	case errors.Is(err, ErrDown), errors.Is(err, ErrDrained):
 		return attemptLost
 	case errors.Is(err, errConnectLate):

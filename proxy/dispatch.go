@@ -84,7 +84,7 @@ func (s *Session) connect() {
 	d := s.dispatching
 	d.connectBy = earlier(s.after(s.pool.opts.ConnectTimeout), d.until)
 	d.hedgeAt = s.after(s.pool.opts.HedgeDelay)
-	s.back = s.worker.host.Connect(s.loan.Backend().Addr(), (*backSide)(s))
+	s.back = s.pool.connect(s.worker.host, s.loan.Backend(), (*backSide)(s))
 	s.armConnect()
 }
 
@@ -230,6 +230,8 @@ func (s *Session) closedUnanswered(err error) {
 		s.dropAttempt(attemptAbandoned)
 		s.conclude(Hangup, err)
 		s.closeFront()
+	case isHandshake(err):
+		s.attemptFailed(attemptHandshake, err) // whoever has refused to talk has read nothing
 	case s.replayable():
 		s.retry(err)
 	case begun:

@@ -11,6 +11,7 @@ import (
 var (
 	errHeaderLate = errors.New("header is late")
 	errHeaderCut  = errors.New("closed within the header")
+	errTLS        = errors.New("it speaks TLS, and this listener doesn't")
 	errNoRoute    = errors.New("no route takes this session")
 )
 
@@ -28,8 +29,11 @@ func (s *Session) readHeader(p []byte) {
 		s.traceAsterisk(p)
 	}
 	if err != nil {
+		if isTLS(d.header.Bytes()) {
+			err = errTLS
+		}
 		why := refusedMalformed
-		if !errors.Is(err, agi.ErrMalformed) {
+		if errors.Is(err, agi.ErrHeaderTooLarge) || errors.Is(err, agi.ErrTooManyLines) {
 			why = refusedTooLarge
 		}
 		s.badHeader(why, err)
@@ -89,3 +93,7 @@ func (s *Session) cutHeader(err error) {
 	}
 	s.badHeader(refusedCut, err)
 }
+
+// isTLS reports whether a connection that begins like that is by TLS: a handshake, of
+// version 3 of its record layer (RFC 8446, 5.1).
+func isTLS(p []byte) bool { return len(p) > 1 && p[0] == 22 && p[1] == 3 }

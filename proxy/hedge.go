@@ -66,7 +66,7 @@ func (s *Session) tryHedge() {
 			s.attempts++
 			b := loan.Backend()
 			h := &hedge{session: s, loan: loan, counts: s.counts.pool.backend(b.Name()), connectBy: earlier(s.after(s.pool.opts.ConnectTimeout), d.until)}
-			h.conn = s.worker.host.Connect(b.Addr(), h)
+			h.conn = s.pool.connect(s.worker.host, b, h)
 			d.hedge = h
 		}
 	}

@@ -242,8 +242,8 @@ func TestMetricsPageHasTheValues(t *testing.T) {
 	// What no simulated call brings about.
 	counted := map[string][]string{
 		"Outcomes":                        {Rejected.String(), Killed.String()},
-		"Results of attempts":             nil,
-		"Reasons of rejected connections": {"not_allowed", "max_sessions", "source_max_sessions", "rate", "token", "proxy_protocol", "descriptors"},
+		"Results of attempts":             {attemptHandshake.String()},
+		"Reasons of rejected connections": {"not_allowed", "max_sessions", "source_max_sessions", "rate", "token", "proxy_protocol", "descriptors", "tls", "tls_handshakes"},
 	}
 	for _, c := range outcomes {
 		for series := range c.want {

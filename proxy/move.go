@@ -79,13 +79,25 @@ func described(b *balancer.Backend) MovedBackend {
 
 // movable reports whether the session can move.
 func (s *Session) movable() bool {
+	if stays(s.front) || s.back != nil && stays(s.back) {
+		return false
+	}
 	return s.state == queued && s.loan.Backend() == nil || s.state == awaiting || s.state == relaying || s.state == closing
+}
+
+// stays reports whether c is a connection that can't be given to another process.
+func stays(c Conn) bool {
+	_, ok := c.(interface{ Stays() })
+	return ok
 }
 
 // Passing returns how many sessions are about to get into a state in which they
 // can move, or to end, if nothing unusual happens.
 func (w *Worker) Passing() (n int) {
 	for s := range w.sessions.all() {
+		if stays(s.front) || s.back != nil && stays(s.back) {
+			continue // whatever it does
+		}
 		switch s.state {
 		case reading, connecting:
 			n++

@@ -152,8 +152,21 @@ func (s *Server) NewWorker(host Host) *Worker {
 	return w
 }
 
+// Welcome reports whether a connection from there may get as far as [Worker.Accept],
+// for those who would go to some length before.
+func (l *Listener) Welcome(from netip.Addr) bool {
+	o := l.opts.Load()
+	return contains(o.Allow, plain(from)) || contains(o.AcceptProxyProtocol, plain(from))
+}
+
+// HeaderTimeout returns how long a connection may take to bring its header.
+func (l *Listener) HeaderTimeout() time.Duration { return l.opts.Load().HeaderTimeout }
+
 // Shed counts a connection for which there was no descriptor.
-func (w *Worker) Shed(l *Listener) { w.counts.reject(l, "descriptors") }
+func (w *Worker) Shed(l *Listener) { w.Reject(l, "descriptors") }
+
+// Reject counts a connection that was not made a session, by reason.
+func (w *Worker) Reject(l *Listener, reason string) { w.counts.reject(l, reason) }
 
 // Lose declares the sessions on b lost: why is [ErrDown] or [ErrDrained].
 func (w *Worker) Lose(b *balancer.Backend, why error) {

@@ -56,6 +56,10 @@ type PoolOptions struct {
 	MaxLine  int // bytes of a backend's line, its line feed included, that Asterisk takes for one; 0 means [agi.MaxLine]
 	Commands CommandRules
 
+	// Dial makes connections to the pool's backends, by way of the host of the
+	// session's; nil: plain ones, by the host itself. No other process is told.
+	Dial func(h Host, b *balancer.Backend, hd Handler) Conn
+
 	Fallback          []string // AGI commands for Asterisk when nothing can serve
 	FallbackCompletes bool     // after them the session ends as a script does that did its work
 }
@@ -74,6 +78,14 @@ func NewPool(name string, o PoolOptions, backends *balancer.Pool) *Pool {
 	o.Attempts = max(o.Attempts, 1)
 	o.MaxLine = cmp.Or(o.MaxLine, agi.MaxLine)
 	return &Pool{name: name, opts: o, firewall: newFirewall(o.Commands), backends: backends}
+}
+
+// connect begins a connection to one of the pool's backends.
+func (p *Pool) connect(h Host, b *balancer.Backend, hd Handler) Conn {
+	if p.opts.Dial != nil {
+		return p.opts.Dial(h, b, hd)
+	}
+	return h.Connect(b.Addr(), hd)
 }
 
 // Name returns the pool's name.

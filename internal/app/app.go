@@ -18,6 +18,7 @@ import (
 	"agiproxy/config"
 	"agiproxy/health"
 	"agiproxy/internal/handover"
+	"agiproxy/internal/legs"
 	"agiproxy/internal/loop"
 	"agiproxy/internal/resolve"
 	"agiproxy/internal/seldom"
@@ -59,19 +60,22 @@ type Options struct {
 
 // An App is a running agiproxy. Its methods are safe for concurrent use.
 type App struct {
-	opts     Options
-	log      hclog.Logger
-	sockets  []*inherited
-	registry *prometheus.Registry
-	metrics  *metrics
-	probes   *health.Metrics
-	server   *proxy.Server
-	tally    tally
-	endings  endings
-	latest   window
-	workers  []*worker
-	admin    *admin.Server          // nil: no admin port
-	sheds    seldom.Records[string] // by listener
+	opts       Options
+	log        hclog.Logger
+	sockets    []*inherited
+	registry   *prometheus.Registry
+	metrics    *metrics
+	probes     *health.Metrics
+	server     *proxy.Server
+	tally      tally
+	endings    endings
+	latest     window
+	workers    []*worker
+	admin      *admin.Server          // nil: no admin port
+	sheds      seldom.Records[string] // by listener
+	legs       legs.Group
+	handshakes handshakes
+	refusals   seldom.Records[refusal]
 
 	started    time.Time
 	lastReload atomic.Pointer[admin.Reload]
@@ -125,7 +129,8 @@ func New(o Options) (*App, error) {
 	a.metrics = newMetrics(a.registry, o)
 	a.probes = health.NewMetrics(a.registry)
 	a.server = proxy.NewServer(proxy.Options{Log: o.Log.Named("proxy"), Ended: a.ended})
-	a.registry.MustRegister(a.server.Collector())
+	a.registry.MustRegister(a.server.Collector(), newExpiries(a))
+	a.handshakes.begin()
 	if err := a.start(); err != nil {
 		a.opts.Predecessor.Refuse(err)
 		a.abandon()
@@ -162,6 +167,9 @@ func (a *App) start() error {
 	}
 	if a.fronts, err = a.listen(v, nil); err != nil {
 		return err
+	}
+	for i, f := range a.fronts {
+		f.tls = v.keys.listeners[i]
 	}
 	a.warnUnused()
 	a.warnDescriptors(cfg)
@@ -281,6 +289,7 @@ func (a *App) Run(ctx context.Context) error {
 		a.log.Info("admin port is open", "address", a.admin.Addr())
 	}
 	keeping := start(func(ctx context.Context) { a.latest.keep(ctx, a.server.Totals) })
+	renewing := start(a.keepKeys)
 	a.serve()
 	a.opts.Notify.Ready()
 	reports := start(a.report)
@@ -297,11 +306,13 @@ func (a *App) Run(ctx context.Context) error {
 	}
 	end(reports) // to the end, so that a drain can be watched and is not taken for a hang
 	a.disown()
-	end(keeping)
+	end(keeping, renewing)
+	a.handshakes.end()
 	for _, w := range a.workers {
 		w.loop.Stop()
 	}
 	loops.Wait()
+	a.legs.Close()
 	if a.admin != nil {
 		a.admin.Close() // last, so that a drain can be watched
 	}
@@ -343,7 +354,7 @@ func (a *App) stop() {
 	timeout := v.config.DrainTimeout
 	a.opts.Notify.Stopping(timeout + stopMargin)
 	a.shut(fronts)
-	if n := a.server.Sessions(); n > 0 {
+	if n := a.live(); n > 0 {
 		a.log.Info("draining", "sessions", n, "timeout", timeout)
 	}
 	a.drain(timeout)
@@ -367,12 +378,12 @@ func (a *App) drain(timeout time.Duration) {
 func (a *App) awaitEnd(cut <-chan struct{}) bool {
 	look := time.NewTicker(drainLook)
 	defer look.Stop()
-	for a.server.Sessions() > 0 {
+	for a.live() > 0 {
 		select {
 		case <-cut:
-			return a.server.Sessions() == 0
+			return a.live() == 0
 		case <-a.closed:
-			return a.server.Sessions() == 0
+			return a.live() == 0
 		case <-look.C:
 		}
 	}
@@ -386,12 +397,12 @@ func (a *App) await(limit time.Duration, cut <-chan struct{}) bool {
 	defer late.Stop()
 	look := time.NewTicker(drainLook)
 	defer look.Stop()
-	for a.server.Sessions() > 0 {
+	for a.live() > 0 {
 		select {
 		case <-late.C:
-			return a.server.Sessions() == 0
+			return a.live() == 0
 		case <-cut:
-			return a.server.Sessions() == 0
+			return a.live() == 0
 		case <-look.C:
 		}
 	}

@@ -22,6 +22,7 @@ type version struct {
 	routes   []proxy.Route
 	backends []*backend      // of all pools
 	tokens   [][]proxy.Token // of each listener
+	keys     *keys
 }
 
 // A pool is what becomes a [proxy.Pool].
@@ -29,6 +30,7 @@ type pool struct {
 	config   config.Pool
 	policy   balancer.Policy
 	backends []*balancer.Backend
+	way      way
 }
 
 // A backend is one of a pool, with what is needed to watch it.
@@ -43,6 +45,7 @@ type backend struct {
 	kept      bool // from the version before
 	known     bool // another process has found its verdict out
 	edited    bool // kept, but its own entry says something else
+	way       way
 
 	naming, probing task // once the version serves
 }
@@ -53,20 +56,24 @@ type backend struct {
 // the new version can be seen until its table is made.
 func (a *App) build(cfg *config.Config, before *version) (*version, error) {
 	v := &version{config: cfg}
-	for _, pc := range cfg.Pools {
+	var err error
+	if v.keys, err = loadKeys(cfg, before.keysOf()); err != nil {
+		return nil, err
+	}
+	for i, pc := range cfg.Pools {
 		policy, err := balancer.NewPolicy(pc.Balance)
 		if err != nil {
 			return nil, fmt.Errorf("pool %s: %w", pc.Name, err)
 		}
-		p := pool{config: pc, policy: policy}
+		p := pool{config: pc, policy: policy, way: wayTo(&pc, v.keys.pools[i])}
 		for _, bc := range pc.Backends {
 			b := a.backend(pc, bc, before)
+			b.way = p.way
 			v.backends = append(v.backends, b)
 			p.backends = append(p.backends, b.Backend)
 		}
 		v.pools = append(v.pools, p)
 	}
-	var err error
 	if v.routes, err = routes(cfg); err != nil {
 		return nil, err
 	}
@@ -75,6 +82,14 @@ func (a *App) build(cfg *config.Config, before *version) (*version, error) {
 	}
 	v.resolve(a.log)
 	return v, nil
+}
+
+// keysOf returns v's keys, nil if there is no version.
+func (v *version) keysOf() *keys {
+	if v == nil {
+		return nil
+	}
+	return v.keys
 }
 
 // backend returns the backend of that configuration, the one before if it is
@@ -135,7 +150,11 @@ func (a *App) table(v *version, before *proxy.Table) *proxy.Table {
 				pool.Inherit(old.Backends())
 			}
 		}
-		t.Pools = append(t.Pools, proxy.NewPool(p.config.Name, poolOptions(&p.config), pool))
+		po := poolOptions(&p.config)
+		if p.way.credentials != nil {
+			po.Dial = a.dialer(p.way)
+		}
+		t.Pools = append(t.Pools, proxy.NewPool(p.config.Name, po, pool))
 	}
 	return t
 }

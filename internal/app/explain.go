@@ -19,6 +19,9 @@ func Check(cfg *config.Config) error {
 			return err
 		}
 	}
+	if _, err := loadKeys(cfg, nil); err != nil {
+		return err
+	}
 	_, err := routes(cfg)
 	return err
 }

@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"agiproxy/config"
+	"agiproxy/internal/legs"
 	"agiproxy/internal/limits"
 	"agiproxy/internal/loop"
 	"agiproxy/proxy"
@@ -18,6 +18,8 @@ type front struct {
 	address  string // as configured
 	socket   *loop.Listener
 	listener *proxy.Listener
+	tls      *legs.Credentials // nil: plain TCP
+	gate     *gate             // that is open, by TLS; nil: the loops accept, or nobody does
 }
 
 // listen opens what is not among the fronts before, and returns the fronts of
@@ -41,7 +43,7 @@ func (a *App) listen(v *version, before []*front) (fronts []*front, err error) {
 			return fronts, err
 		}
 		socket.Farewell = []byte(proxy.FailureLine)
-		fronts = append(fronts, &front{c.Address, socket, proxy.NewListener(c.Address, listenerOptions(&c, v.tokens[i]))})
+		fronts = append(fronts, &front{address: c.Address, socket: socket, listener: proxy.NewListener(c.Address, listenerOptions(&c, v.tokens[i]))})
 	}
 	return fronts, nil
 }
@@ -94,9 +96,16 @@ func (a *App) open(fronts []*front) {
 	}
 }
 
-// accept has all loops accept from the fronts.
+// accept has all loops accept from the fronts, or by TLS their gates.
 func (a *App) accept(fronts []*front) {
 	for _, f := range fronts {
+		if f.tls != nil {
+			var err error
+			if f.gate, err = a.openGate(f, f.tls); err != nil {
+				a.log.Error("listener is not served", "listener", f.address, "error", err)
+			}
+			continue
+		}
 		a.onLoops(func(w *worker) {
 			err := w.loop.Accept(f.socket, func(c *loop.Conn) loop.Handler {
 				if h := w.sessions.Accept(f.listener, c); h != nil {
@@ -111,18 +120,45 @@ func (a *App) accept(fronts []*front) {
 	}
 }
 
+// secure has a front speak TLS with those credentials from now on, or plain TCP if
+// there are none.
+func (a *App) secure(f *front, c *legs.Credentials) {
+	if f.tls == c {
+		return
+	}
+	if f.tls != nil && c != nil {
+		a.log.Info("listener has other certificates", "listener", f.address)
+	} else {
+		a.log.Info("listener changes", "listener", f.address, "tls", c != nil)
+	}
+	if a.serving {
+		a.refuse(f)
+	}
+	f.tls = c
+	if a.serving {
+		a.accept([]*front{f})
+	}
+}
+
+// refuse ends accepting from a front, which stays open. It waits for the loops.
+func (a *App) refuse(f *front) {
+	if f.gate != nil {
+		f.gate.refuse()
+		f.gate = nil
+		return
+	}
+	a.eachLoop(func(_ int, w *worker) { w.loop.Refuse(f.socket) })
+}
+
 // shut ends accepting from the fronts and closes them. It waits for the loops,
 // which must have been started.
 func (a *App) shut(fronts []*front) {
 	for _, f := range fronts {
-		var wg sync.WaitGroup
-		for _, w := range a.workers {
-			wg.Add(1)
-			if w.loop.Do(func() { w.loop.Finish(f.socket); wg.Done() }) != nil {
-				wg.Done()
-			}
+		if f.gate != nil {
+			f.gate.finish()
+			f.gate = nil
 		}
-		wg.Wait()
+		a.eachLoop(func(_ int, w *worker) { w.loop.Finish(f.socket) })
 		f.socket.Close()
 		a.log.Info("stopped listening", "listener", f.address)
 	}

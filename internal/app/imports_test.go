@@ -12,14 +12,14 @@ import (
 // imported. ARCHITECTURE.md repeats it.
 const imports = `
 cmd/agiproxy  → internal/app, config, admin, admin/client, internal/agisim, internal/{limits,logsink,systemd}
-internal/app  → config, admin, proxy, health, balancer, agi, internal/{handover,limits,loop,proxyheader,resolve,seldom,systemd}
+internal/app  → config, admin, proxy, health, balancer, agi, internal/{handover,legs,limits,loop,proxyheader,resolve,seldom,systemd}
 admin/client  → admin
 admin         → proxy
 proxy         → agi, balancer, internal/{proxyheader,seldom}
 health        → agi
 internal/agisim → agi
 config        → agi
-agi, balancer, internal/{handover,limits,loop,sim,proxyheader,resolve,logsink,seldom,systemd} → nothing of ours
+agi, balancer, internal/{handover,legs,limits,loop,sim,proxyheader,resolve,logsink,seldom,systemd} → nothing of ours
 `
 
 func TestImports(t *testing.T) {

@@ -23,7 +23,10 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 func eventful(t *testing.T) *program {
 	t.Helper()
 	s := startServer(t, "ivr1")
-	p := serve(t, file(quick, s.entry(""), `{name: dead, address: "127.0.0.1:1"}`), func(o *Options) {
+	first := "  - address: \"127.0.0.1:0\"\n"
+	byTLS := first + "    tls: {" + newAuthority(t).issue(t.TempDir()).server() + "}\n"
+	f := strings.Replace(file(quick, s.entry(""), `{name: dead, address: "127.0.0.1:1"}`), first, first+byTLS, 1)
+	p := serve(t, f, func(o *Options) {
 		o.Version, o.Commit, o.Date = "v1.2.3", "0123abc", "2026-01-02"
 	})
 	place(t, p.addr(0), "menu").wantServed("ivr1")

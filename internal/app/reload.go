@@ -106,9 +106,15 @@ func (a *App) adopt(v *version, fronts []*front) bool {
 	a.log.SetLevel(hclog.LevelFromString(v.config.Log.Level))
 	before, opened, closed := a.version, without(fronts, a.fronts), without(a.fronts, fronts)
 	a.version, a.fronts = v, fronts
+	v.keys.use()
 	a.server.Swap(a.table(v, a.server.Table()))
 	for i, f := range fronts {
 		f.listener.Configure(listenerOptions(&v.config.Listeners[i], v.tokens[i]))
+		if slices.Contains(opened, f) {
+			f.tls = v.keys.listeners[i]
+		} else {
+			a.secure(f, v.keys.listeners[i])
+		}
 	}
 	if a.serving {
 		a.watch(v, before)

@@ -249,11 +249,9 @@ func (u *upgrade) handOver() error {
 // refuse has no more connections be accepted. They wait in the kernel, in a line
 // that both processes have.
 func (u *upgrade) refuse() {
-	u.eachLoop(func(_ int, w *worker) {
-		for _, f := range u.fronts {
-			w.loop.Refuse(f.socket)
-		}
-	})
+	for _, f := range u.fronts {
+		u.App.refuse(f)
+	}
 }
 
 // eachLoop has f run on each loop, all at the same time, and waits. What a loop

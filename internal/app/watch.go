@@ -99,7 +99,7 @@ func (v *version) handOver(after *version) {
 			continue
 		}
 		b.naming = old.naming
-		if b.health == old.health && b.announces == old.announces {
+		if b.health == old.health && b.announces == old.announces && b.way == old.way {
 			b.probing = old.probing
 		} else {
 			unwanted = append(unwanted, old.probing)
@@ -182,6 +182,18 @@ func (a *App) checker(b *backend, probe health.Probe, fresh bool) *health.Checke
 	}
 }
 
+// dial connects to b as sessions do.
+func (b *backend) dial(ctx context.Context) (net.Conn, error) {
+	if b.way.credentials == nil {
+		return new(net.Dialer).DialContext(ctx, "tcp", b.Addr().String())
+	}
+	s, err := b.way.dial(ctx, b.Backend)
+	if err != nil { // and s is nil, which as a net.Conn would be something
+		return nil, err
+	}
+	return s, nil
+}
+
 var errNoAddress = errors.New("its name has no address")
 
 // probe returns how b is probed, nil if it isn't. A probe goes where sessions
@@ -194,14 +206,10 @@ func (b *backend) probe() health.Probe {
 	case "agi":
 		probe = health.AGI(health.AGIOptions{
 			Address: b.conf.Address, Script: b.health.Script, Expect: b.health.Expect, Preamble: preamble,
-			Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
-				return new(net.Dialer).DialContext(ctx, network, b.Addr().String())
-			},
+			Dial: func(ctx context.Context, _, _ string) (net.Conn, error) { return b.dial(ctx) },
 		})
 	case "tcp":
-		probe = func(ctx context.Context, report func(health.Stage)) error {
-			return health.TCP(b.Addr().String(), preamble)(ctx, report)
-		}
+		probe = health.Connect(b.dial, preamble)
 	default:
 		return nil
 	}

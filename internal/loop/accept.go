@@ -127,6 +127,22 @@ func (ln *Listener) Addr() netip.AddrPort { return ln.addr }
 // FD returns the descriptor, which stays the listener's.
 func (ln *Listener) FD() int { return ln.fd }
 
+// Net returns a listener of package net on the same socket, with a descriptor of its
+// own: for connections that no loop can serve by itself.
+func (ln *Listener) Net() (*net.TCPListener, error) {
+	fd, err := duplicate(ln.fd)
+	if err != nil {
+		return nil, fmt.Errorf("duplicate descriptor of listener %s: %w", ln.addr, err)
+	}
+	f := os.NewFile(uintptr(fd), ln.addr.String())
+	defer f.Close()
+	l, err := net.FileListener(f)
+	if err != nil {
+		return nil, err
+	}
+	return l.(*net.TCPListener), nil
+}
+
 // Close stops listening. Every loop must have ended its Accept before.
 func (ln *Listener) Close() {
 	closeFD(ln.fd)

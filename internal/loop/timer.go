@@ -89,3 +89,30 @@ func (h *timerHeap) fire(now time.Duration) {
 		}
 	}
 }
+
+// Timer is for a connection that is not one of the loop's, and yet is served by it:
+// one that is carried by other means counts among the loop's connections, and has a
+// timer like theirs. timedOut is called once at the time that set was given, 0 being
+// never. After release neither does anything more. For handlers and Do only.
+func (l *Loop) Timer(timedOut func()) (set func(at time.Duration), release func()) {
+	c := &Conn{loop: l, handler: alarm(timedOut), fd: noFD, slot: noSlot}
+	l.load.Add(1)
+	return c.SetTimer, func() {
+		if !c.closed {
+			c.Close()
+			l.load.Add(-1)
+		}
+	}
+}
+
+// An alarm is what runs out of a timer without a connection.
+type alarm func()
+
+func (alarm) Connected()      {}
+func (alarm) Received([]byte) {}
+func (alarm) Drained()        {}
+func (alarm) Closed(error)    {}
+func (a alarm) TimedOut()     { a() }
+
+// Load returns how many connections the loop has. It may be called from anywhere.
+func (l *Loop) Load() int { return int(l.load.Load()) }

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -19,14 +20,15 @@ var (
 	refused = fmt.Sprintf("lost: %v", syscall.ECONNREFUSED)
 )
 
-// TestConformance runs every case over a loop and over simulated networks. What
-// is wanted is what Linux does.
+// TestConformance runs every case over a loop, over TLS by goroutines and over
+// simulated networks. What is wanted is what Linux does.
 func TestConformance(t *testing.T) {
 	worlds := []struct {
 		name string
 		make func(*testing.T) world
 	}{
 		{"loop", func(t *testing.T) world { return newLoopWorld(t, loopback) }},
+		{"legs", func(t *testing.T) world { return newLegsWorld(t) }},
 		{"sim", func(*testing.T) world { return newSimWorld(1, 1<<20, sim.Options{}) }},
 		{"slow sim", func(*testing.T) world { return newSimWorld(2, 1<<20, sim.Options{Delay: 20 * time.Millisecond}) }},
 		{"narrow sim", func(*testing.T) world {
@@ -67,6 +69,9 @@ func (c scenario) run(t *testing.T, newWorld func(*testing.T) world, stream stri
 		name += ", accepted"
 	}
 	t.Run(name, func(t *testing.T) {
+		if why := notByLegs[c.name]; why != "" && strings.HasPrefix(t.Name(), "TestConformance/legs/") {
+			t.Skip(why)
+		}
 		t.Parallel() // most of a case on a loop is waiting for what must not come
 		s := &stage{world: newWorld(t), t: t, stream: stream, swapped: swapped}
 		c.play(s)

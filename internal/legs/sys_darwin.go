@@ -1,0 +1,12 @@
+package legs
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func unacked(fd int) (int, error) { return unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_NWRITE) }
+
+// setUserTimeout leaves it to keepalive: there is no such option.
+func setUserTimeout(int, time.Duration) {}

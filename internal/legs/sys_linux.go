@@ -1,0 +1,14 @@
+package legs
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func unacked(fd int) (int, error) { return unix.IoctlGetInt(fd, unix.SIOCOUTQ) }
+
+// setUserTimeout bounds how long bytes may stay unacknowledged.
+func setUserTimeout(fd int, d time.Duration) {
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(d.Milliseconds())) // fails only on what is no connection any more
+}
