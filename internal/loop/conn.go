@@ -27,6 +27,7 @@ type Conn struct {
 	watchedOut bool      // the poller tells when there is room to write
 	receiving  bool      // the ring receives, and tells of it
 	stopping   bool      // it was asked to end that
+	bulk       bool      // the peer's last bytes filled a buffer
 	polling    bool      // the ring tells of errors
 	ours       bool      // made by Connect
 	connecting bool

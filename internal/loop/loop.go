@@ -60,8 +60,8 @@ const (
 	// empty, so it should be larger than what arrives between two looks.
 	readSize = 64 << 10
 	// readBurst is how many full buffers one connection gets in a row while
-	// others wait. With 4, sixty servers that flood kept a call waiting for two
-	// seconds, with 1 for a fifth of one; a dialogue never fills a buffer.
+	// others wait: with more, every peer that floods keeps them waiting for longer.
+	// A dialogue never fills one.
 	readBurst = 1
 	// eventBatch is how many events one wait can bring.
 	eventBatch = 256

@@ -249,7 +249,10 @@ func (u *uring) receive(c *Conn) {
 	}
 	c.receiving = true
 	e := u.prepare(c, opRecv, kindRecv)
-	e.flags, e.ioprio = sqeBufferSelect, recvMultishot
+	e.flags = sqeBufferSelect
+	if !c.bulk {
+		e.ioprio = recvMultishot
+	}
 	if c.last == neither && c.ours {
 		e.ioprio |= recvPollFirst // nothing can be there yet
 	}
@@ -278,6 +281,12 @@ func (u *uring) received(c *Conn, e cqe) {
 		}
 		return
 	case e.res > 0:
+		// A peer that fills buffers would have 32 of them at a time (the kernel's
+		// MULTISHOT_MAX_RETRY), and a few such peers all that there are, so that others
+		// would wait for turns of a megabyte. It gets one a turn.
+		if c.bulk = e.res == ringBufferSize; c.bulk && c.receiving {
+			u.stopReceiving(c)
+		}
 		c.passed(inward)
 		c.handler.Received(u.ring.buffer(e))
 	case e.res == -int32(unix.ENOBUFS), e.res == -int32(unix.ECANCELED), e.res == -int32(unix.EINTR), e.res == -int32(unix.EAGAIN):

@@ -18,11 +18,6 @@ import (
 // side didn't take, in a slice that has grown to it.
 const perFlood = 256 << 10
 
-// floodEngine is what the tests with peers that flood use. By io_uring the kernel
-// receives up to 32 buffers of a connection in a row, and on a busy machine a call was
-// seen to wait for a third of a second beside twenty servers that flood.
-const floodEngine = "epoll"
-
 // floods sends commands until that fails.
 func floods(c net.Conn) {
 	lines := bytes.Repeat([]byte("NOOP flood\n"), 4096)
@@ -43,7 +38,7 @@ func TestServersFlood(t *testing.T) {
 	bad := server(t, func(s *agisim.Session) {
 		floods(s.Conn())
 	})
-	p := startProgram(t, floodEngine, 0, "", pool("good", goodServer(t))+pool("bad", bad)+routes)
+	p := startProgram(t, "auto", 0, "", pool("good", goodServer(t))+pool("bad", bad)+routes)
 	p.slow(goodCall)
 	before := p.rss()
 	p.wantUndisturbed(func(stop <-chan struct{}) {
@@ -79,7 +74,7 @@ func TestAsterisksFlood(t *testing.T) {
 		_ = s.Send("NOOP") // it may have gone
 		<-over
 	})
-	p := startProgram(t, floodEngine, 0, "", pool("good", goodServer(t))+pool("bad", bad)+routes)
+	p := startProgram(t, "auto", 0, "", pool("good", goodServer(t))+pool("bad", bad)+routes)
 	p.slow(goodCall)
 	before := p.rss()
 	p.wantUndisturbed(func(stop <-chan struct{}) {
@@ -114,7 +109,7 @@ func TestGiantLines(t *testing.T) {
 			_, _ = s.Conn().Write(giant) // it is cut off
 		}
 	})
-	p := startProgram(t, floodEngine, 0, "", pool("good", goodServer(t))+pool("bad", bad)+routes)
+	p := startProgram(t, "auto", 0, "", pool("good", goodServer(t))+pool("bad", bad)+routes)
 	p.slow(goodCall)
 	before := p.rss()
 	send := func(what string, text []byte) {
