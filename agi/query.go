@@ -52,8 +52,10 @@ func appendWithout(dst, line []byte, name string) []byte {
 	return append(dst, eol...)
 }
 
-// parameter returns the value of a query's parameter, if it has that name.
+// parameter returns the value of a query's parameter, if it has that name. Carriage
+// returns behind it are none of the name's: they may be the line's end when what stands
+// behind them is taken out.
 func parameter(p []byte, name string) (value []byte, ok bool) {
 	key, value, _ := bytes.Cut(p, []byte("="))
-	return value, string(key) == name
+	return value, string(bytes.TrimRight(key, "\r")) == name
 }
