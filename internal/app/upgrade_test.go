@@ -93,6 +93,7 @@ func (p *program) upgradeBy(file string, order func() (admin.Upgrade, error)) *p
 // must fail.
 func (p *program) failingUpgrade(steps func(*handover.New)) error {
 	p.t.Helper()
+	eventually(p.t, "it serves", func() bool { return p.log.count("listening") > 0 }) // else no step is taken, which some wait for
 	var wg sync.WaitGroup
 	p.opts.Begin = func(socket *os.File) (Successor, error) {
 		n, err := handover.Open(inheritedSocket(p.t, socket))
