@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -72,10 +73,11 @@ type Conn struct {
 	readEnd chan struct{} // closed when nobody reads any more; nil before Serve
 
 	mu      sync.Mutex // guards what follows
-	change  sync.Cond  // of what the writer waits for
+	change  sync.Cond  // of what the writer waits for, and whyCut
 	stream  *Stream    // nil while connecting
 	out     []byte     // to be written
 	writing int        // bytes that the writer has
+	busy    bool       // the writer writes, bytes or the end
 	full    bool       // Drained is due
 	end     bool       // nothing more is written
 	leaving bool       // the connection ends when everything is written
@@ -343,12 +345,33 @@ func (c *Conn) read() {
 	if err == io.EOF {
 		err = nil
 	}
+	if errors.Is(err, ErrCut) {
+		err = c.whyCut()
+	}
 	if c.loop.Do(func() { c.finished(err) }) != nil || err != nil {
 		return
 	}
 	if err := c.stream.AwaitBroken(); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 		_ = c.loop.Do(func() { c.broke(err) })
 	}
+}
+
+// whyCut returns how the connection has ended, whose peer has not said so by TLS. A
+// write that was under way may have taken a reset from the socket, so that reading
+// told of an end: it is ended, for nobody reads what is written any more, and tells.
+func (c *Conn) whyCut() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.leaving { // else the writer has its time already
+		_ = c.stream.SetWriteDeadline(time.Unix(1, 0)) // long past; fails only on what is closed
+	}
+	for c.busy && !c.leaving {
+		c.change.Wait()
+	}
+	if _, ok := c.failed.(syscall.Errno); ok {
+		return c.failed
+	}
+	return ErrCut
 }
 
 // deliver gives the loop a piece and waits until it is taken. It reports whether to
@@ -372,8 +395,8 @@ func (c *Conn) finished(err error) {
 		return
 	}
 	c.mu.Lock()
-	if errors.Is(err, ErrCut) || errors.Is(err, os.ErrDeadlineExceeded) {
-		err = cmp.Or(c.failed, err) // which may have taken the reset from the reader
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = cmp.Or(c.failed, err) // which has set the deadline
 	} else if err == nil {
 		c.late = c.failed
 	}
@@ -403,9 +426,7 @@ func (c *Conn) write() {
 		}
 		if end && !ended {
 			ended = true
-			if err := c.stream.CloseWrite(); err != nil {
-				c.wrote(err)
-			}
+			c.wrote(c.stream.CloseWrite())
 		}
 		if leave {
 			break
@@ -428,14 +449,17 @@ func (c *Conn) next(ended bool) (p []byte, end, leave bool) {
 		c.out = nil
 	}
 	c.writing = n
-	return p, c.end && !c.cut, c.leaving
+	end = c.end && !c.cut
+	c.busy = n > 0 || end && !ended
+	return p, end, c.leaving
 }
 
 // wrote is told how a write went.
 func (c *Conn) wrote(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.writing = 0
+	c.writing, c.busy = 0, false
+	c.change.Broadcast()
 	if err != nil && c.failed == nil {
 		err = cleaned(err)
 		c.failed, c.out = err, nil

@@ -286,6 +286,57 @@ func TestUnreadIsToldByAReset(t *testing.T) {
 	}
 }
 
+// The same holds for what is in the kernel still: of an orderly end there is no word.
+func TestUnreadInTheKernelIsToldByAReset(t *testing.T) {
+	m := material(t)
+	ready, sent, closed := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	to := listen(t, m.Server(), func(s *Stream, _ error) {
+		close(ready)
+		<-sent
+		s.Close()
+		close(closed)
+	})
+	s, err := Dial(t.Context(), to, m.Client("127.0.0.1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Abandon()
+	<-ready // it has read no further than the handshake
+	s.Write([]byte("unread"))
+	close(sent)
+	<-closed
+	if _, err := s.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the peer has its end as %v; want %v", err, syscall.ECONNRESET)
+	}
+}
+
+// Of a write and a read that a reset ends, the kernel tells one of the reset, and the
+// other of an end. Which of them hears first what it has doesn't matter.
+func TestResetIsToldOnceTheWriteKnows(t *testing.T) {
+	m := material(t)
+	to := listen(t, m.Server(), func(s *Stream, _ error) {
+		s.Read(make([]byte, 1))
+		s.Abandon()
+	})
+	d, p := newDesk(t), new(pad)
+	c := connect(t, d, new(Group), to, m.Client("127.0.0.1"), p)
+	eventually(t, "a connection", func() bool { return p.last() == "connected" })
+	c.mu.Lock()
+	c.busy = true
+	c.mu.Unlock()
+	why := make(chan error)
+	go func() { why <- c.whyCut() }() // the reader has heard first
+	select {
+	case err := <-why:
+		t.Fatalf("whyCut() = %v with a write under way; want it to wait", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	c.wrote(syscall.ECONNRESET)
+	if err := <-why; err != syscall.ECONNRESET {
+		t.Errorf("whyCut() = %v after a write that a reset has ended; want %v", err, syscall.ECONNRESET)
+	}
+}
+
 // A connection that is paused takes one piece and what TCP and TLS hold, no more.
 func TestPausedIsBounded(t *testing.T) {
 	m := material(t)

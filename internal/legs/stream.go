@@ -159,7 +159,7 @@ func (s *Stream) finish(unread bool) error {
 	if !unread {
 		// What TLS has taken out of the kernel, and nobody out of it.
 		n, err := s.Conn.Read(make([]byte, 1))
-		unread = n > 0 || errors.Is(err, io.ErrUnexpectedEOF)
+		unread = n > 0 || errors.Is(err, io.ErrUnexpectedEOF) || s.socket.unread()
 	}
 	if unread {
 		_ = s.socket.SetLinger(0) // fails only on what is no connection any more
@@ -254,6 +254,16 @@ func (s *socket) Read(p []byte) (int, error) {
 		s.ended.Store(true)
 	}
 	return n, err
+}
+
+// unread reports whether something waits in the kernel, which resets a connection that
+// is closed then, but only after it has told of an orderly end that was asked for.
+func (s *socket) unread() bool {
+	n := 0
+	if rc, err := s.SyscallConn(); err == nil {
+		_ = rc.Control(func(fd uintptr) { n, _ = unread(int(fd)) }) // of what is closed there is nothing
+	}
+	return n > 0
 }
 
 // recordHandshake is the first byte of every connection by TLS (RFC 8446, 5.1).
