@@ -120,10 +120,12 @@ func (a *App) accept(fronts []*front) {
 	}
 }
 
-// secure has a front speak TLS with those credentials from now on, or plain TCP if
-// there are none.
-func (a *App) secure(f *front, c *legs.Credentials) {
+// configure has a front go by other limits from now on, and speak TLS with those
+// credentials, or plain TCP if there are none. Limits that are meant for TLS are never
+// those of a plain connection, nor the other way round.
+func (a *App) configure(f *front, o proxy.ListenerOptions, c *legs.Credentials) {
 	if f.tls == c {
+		f.listener.Configure(o)
 		return
 	}
 	if f.tls != nil && c != nil {
@@ -134,6 +136,7 @@ func (a *App) secure(f *front, c *legs.Credentials) {
 	if a.serving {
 		a.refuse(f)
 	}
+	f.listener.Configure(o)
 	f.tls = c
 	if a.serving {
 		a.accept([]*front{f})

@@ -109,11 +109,12 @@ func (a *App) adopt(v *version, fronts []*front) bool {
 	v.keys.use()
 	a.server.Swap(a.table(v, a.server.Table()))
 	for i, f := range fronts {
-		f.listener.Configure(listenerOptions(&v.config.Listeners[i], v.tokens[i]))
+		o := listenerOptions(&v.config.Listeners[i], v.tokens[i])
 		if slices.Contains(opened, f) {
+			f.listener.Configure(o)
 			f.tls = v.keys.listeners[i]
 		} else {
-			a.secure(f, v.keys.listeners[i])
+			a.configure(f, o, v.keys.listeners[i])
 		}
 	}
 	if a.serving {

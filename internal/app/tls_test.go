@@ -16,11 +16,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"agiproxy/agi"
 	"agiproxy/internal/agisim"
+	"agiproxy/proxy"
 )
 
 // An authority signs certificates.
@@ -290,6 +292,47 @@ func TestReloadTurnsTLSOnAndOff(t *testing.T) {
 	p.log.wantSoon("it speaks TLS, and this listener doesn't")
 	s.release()
 	held.wantServed("ivr1")
+}
+
+// A listener that is open to all by TLS, and to nobody here by plain TCP, serves no
+// plain call at any moment while a reload leads from one to the other.
+func TestReloadNeverMixesLimits(t *testing.T) {
+	ca := newAuthority(t)
+	s := startServer(t, "ivr1")
+	allow := func(networks, tls string) string {
+		return strings.Replace(secured(tls, "", s.entry("")), "header_timeout", "allow: ["+networks+"], header_timeout", 1)
+	}
+	closed, open := allow("10.0.0.0/8", ""), allow("any", ca.issue(t.TempDir()).server())
+	p := serve(t, closed)
+	done := make(chan struct{})
+	var callers sync.WaitGroup
+	for range 4 {
+		callers.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				c, err := net.Dial("tcp", p.addr(0))
+				if err != nil {
+					continue
+				}
+				c.SetDeadline(time.Now().Add(patience))
+				io.WriteString(c, "agi_network: yes\nagi_network_script: menu\n\n")
+				if text, _ := io.ReadAll(io.LimitReader(c, 8)); len(text) > 0 && string(text) != proxy.FailureLine {
+					t.Errorf("a plain call was told %q; want no more than a failure", text)
+				}
+				c.Close()
+			}
+		})
+	}
+	for range 400 {
+		p.reload(open)
+		p.reload(closed)
+	}
+	close(done)
+	callers.Wait()
 }
 
 // A session by TLS stays with the process that has it.
