@@ -248,6 +248,36 @@ func TestRefusalAfterTheHandshake(t *testing.T) {
 	}
 }
 
+// Who was not heard out is told so by a reset, since for a client of TLS 1.3 all may be
+// said by then.
+func TestHandshakeGivenUpIsAReset(t *testing.T) {
+	m := material(t)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	c, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	accepted, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	s := Server(accepted.(*net.TCPConn), m.Server())
+	if err := s.Handshake(ctx); err == nil {
+		t.Error("a handshake with a silent client is done")
+	}
+	s.Abandon()
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the client has its end as %v; want %v", err, syscall.ECONNRESET)
+	}
+}
+
 // A peer that has sent more than was taken is told so by a reset, although nothing of
 // it is in the kernel any more.
 func TestUnreadIsToldByAReset(t *testing.T) {

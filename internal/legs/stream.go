@@ -63,6 +63,9 @@ func Dial(ctx context.Context, to netip.AddrPort, cfg *tls.Config) (*Stream, err
 func Server(c *net.TCPConn, cfg *tls.Config) *Stream {
 	s := &Stream{socket: newSocket(c)}
 	s.Conn = tls.Server(s.socket, cfg)
+	// With TLS 1.3 a client may be done and have sent all that it has to say when this
+	// side gives the handshake up. A reset tells it that nobody has read that.
+	_ = c.SetLinger(0) // fails only on what is no connection any more
 	return s
 }
 
@@ -73,6 +76,7 @@ func (s *Stream) Handshake(ctx context.Context) error {
 	plain, isPlain := errors.AsType[tls.RecordHeaderError](err)
 	switch {
 	case err == nil:
+		_ = s.socket.SetLinger(-1) // see Server
 		return nil
 	case ctx.Err() != nil:
 		return &HandshakeError{context.Cause(ctx)}
