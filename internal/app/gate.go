@@ -77,6 +77,7 @@ func (g *gate) accept() {
 		case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, net.ErrClosed):
 			return
 		default: // there is no descriptor, or the peer has gone
+			_ = g.app.workers[0].loop.Do(func() { g.app.workers[0].sessions.Shed(g.front.listener) }) // one that has ended counts no more
 			g.app.shed(g.front, err)
 			time.Sleep(gateRest)
 		}
