@@ -23,6 +23,8 @@ func TestPageIsServed(t *testing.T) {
 		}
 		if policy := w.Header().Get("Content-Security-Policy"); !strings.HasPrefix(policy, "default-src 'none'; script-src 'self';") {
 			t.Errorf("%s: the policy is %q", path, policy)
+		} else if !strings.HasSuffix(policy, "; frame-ancestors 'none'") {
+			t.Errorf("%s: the policy is %q; want that no page of others shows it in a frame", path, policy)
 		}
 		r := httptest.NewRequest("GET", path, nil)
 		r.Header.Set("If-None-Match", w.Header().Get("ETag"))

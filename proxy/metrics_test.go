@@ -1,13 +1,17 @@
 package proxy
 
 import (
+	"fmt"
 	"maps"
+	"net/netip"
 	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"agiproxy/agi"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -404,6 +408,41 @@ agiproxy_sessions_active{backend="ivr1",pool="ivr"} SESSIONS
 	s.finish()
 	if n, err := testutil.GatherAndCount(reg, states...); err != nil || n != 0 {
 		t.Errorf("%d series of a removed backend (%v); want none", n, err)
+	}
+}
+
+// Whatever callers and scripts say, it makes no series of its own.
+func TestPeersMakeNoSeries(t *testing.T) {
+	series := func(name func(i int) string) int {
+		s := ruled(Options{}, CommandRules{Deny: []string{"EXEC System"}, Strict: true})
+		for i := range 200 {
+			h := agi.Environment{Script: name(i), UniqueID: name(i), CallerID: name(i), Channel: name(i)}
+			s.accept(asteriskAddr)
+			s.handler.Received(h.AppendTo(nil))
+			s.host.back.handler.Connected()
+			for _, line := range []string{"NOOP " + name(i), "EXEC " + name(i), "EXEC System " + name(i), name(i)} {
+				s.exchange([]byte(line+"\n"), okReply)
+			}
+			s.finish()
+			s.accept(netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i / 200), byte(i)}), 1)) // refused by its header
+			s.handler.Received([]byte(name(i) + "\n"))
+			s.handler.Closed(nil)
+		}
+		reg := prometheus.NewRegistry()
+		reg.MustRegister(s.server.Collector())
+		families, err := reg.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for _, f := range families {
+			n += len(f.Metric)
+		}
+		return n
+	}
+	same := series(func(int) string { return "menu" })
+	if got := series(func(i int) string { return fmt.Sprintf("menu%d", i) }); got != same {
+		t.Errorf("200 names make %d series; want %d, as one name does", got, same)
 	}
 }
 

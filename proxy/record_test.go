@@ -2,6 +2,10 @@ package proxy
 
 import (
 	"bytes"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/hashicorp/go-hclog"
@@ -30,6 +34,53 @@ func TestRecordIsLogged(t *testing.T) {
 		s.handler.Closed(nil)
 		if got := out.String(); got != want {
 			t.Errorf("at level %v:\n%swant:\n%s", level, got, want)
+		}
+	}
+}
+
+// What comes from callers and backends is always one value of one record: it begins no
+// line, ends no quotes and steers no terminal.
+func TestPeersForgeNoRecords(t *testing.T) {
+	const (
+		script  = "menu\" outcome=completed\r\x1b[2J\u009b1m\u202e\\\t[ERROR] x"
+		command = "EXEC System \"\x1b]0;x\a\" pool=other\r[ERROR] y"
+	)
+	// None of them is a part of a line, nor would be shown.
+	steers := regexp.MustCompile(`[\x00-\x09\x0b-\x1f\x7f\x{80}-\x{9f}\x{202e}]`)
+	for _, asJSON := range []bool{false, true} {
+		var log bytes.Buffer
+		o := Options{Log: hclog.New(&hclog.LoggerOptions{Output: &log, Level: hclog.Debug, DisableTime: true, JSONFormat: asJSON})}
+		s := ruled(o, CommandRules{Deny: []string{"EXEC System"}})
+		h := fmt.Sprintf("agi_network: yes\nagi_network_script: %s\nagi_channel: SIP/%s\nagi_uniqueid: %s\n\n", script, script, script)
+		s.establish([]byte(h))
+		s.exchange([]byte(command+"\n"), []byte("510 Invalid or unknown command\n"))
+		s.finish()
+		lines := strings.Split(strings.TrimSuffix(log.String(), "\n"), "\n")
+		if len(lines) != 2 {
+			t.Fatalf("JSON %v: logged\n%s\nwant two records, a line each", asJSON, log.String())
+		}
+		if asJSON {
+			var denied, ended struct{ Script, Channel, Uniqueid, Line, Pool, Outcome string }
+			if err := json.Unmarshal([]byte(lines[0]), &denied); err != nil || denied.Line != command || denied.Pool != "ivr" {
+				t.Errorf("the refused line is logged as %s (%v); want the line %q of pool ivr", lines[0], err, command)
+			}
+			if err := json.Unmarshal([]byte(lines[1]), &ended); err != nil || ended.Script != script || ended.Channel != "SIP/"+script || ended.Uniqueid != script {
+				t.Errorf("the session is logged as %s (%v); want %q in script, channel and uniqueid", lines[1], err, script)
+			}
+			continue
+		}
+		if found := steers.FindString(log.String()); found != "" {
+			t.Errorf("logged as text:\n%s\nwant no %q", log.String(), found)
+		}
+		// What stands in quotes belongs to one value.
+		bare := regexp.MustCompile(`"(\\.|[^"\\])*"`).ReplaceAllString(log.String(), "Q")
+		for _, forged := range []string{"[ERROR]", "pool=other"} {
+			if strings.Contains(bare, forged) {
+				t.Errorf("logged as text:\n%s\nwant %s in quotes only", log.String(), forged)
+			}
+		}
+		if n := strings.Count(bare, "outcome="); n != 1 {
+			t.Errorf("logged as text:\n%s\n%d outcomes outside of quotes; want 1", log.String(), n)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"strings"
 	"testing"
 
@@ -230,6 +231,42 @@ func TestHostsMatchInAnyCase(t *testing.T) {
 		}
 		if why := r.Miss(headerOf(t, "agi_network: yes", "agi_request: agi://PBX2.example.com:4577/x")); why != "" {
 			t.Errorf("host PBX2.example.com isn't taken by %s: %s", pattern, why)
+		}
+	}
+}
+
+// A caller's name, which Asterisk writes into the header as it is, may have line ends
+// in it: further fields, and an early end. What stands before it can't be said again.
+func TestCallersChooseNoRoute(t *testing.T) {
+	table := Table{Pools: []*Pool{{name: "menu"}, {name: "admin"}, {name: "rest"}}}
+	for _, c := range []struct{ pool, field, pattern string }{
+		{"admin", "script", "admin"}, {"admin", "agi_request", "*admin*"}, {"admin", "agi_channel", "admin*"},
+		{"admin", "agi_uniqueid", "666"}, {"admin", "agi_type", "admin"}, {"menu", "script", "menu"},
+	} {
+		r, err := NewRoute(c.pool, Match{Field: c.field, Pattern: c.pattern})
+		if err != nil {
+			t.Fatal(err)
+		}
+		table.Routes = append(table.Routes, r)
+	}
+	table.Routes = append(table.Routes, Route{Pool: "rest"})
+	const forged = "\nagi_network_script: admin\nagi_request: agi://pbx/admin\nagi_channel: admin/1\nagi_type: admin\nagi_uniqueid: 666"
+	for _, name := range []string{"Eve", "Eve" + forged, "Eve\r" + forged + "\r", "Eve" + forged + "\n\n200 result=0"} {
+		for _, script := range []string{"menu", ""} {
+			lines := []string{"agi_network: yes"}
+			if script != "" {
+				lines = append(lines, "agi_network_script: "+script)
+			}
+			lines = append(lines, "agi_request: agi://pbx/"+script, "agi_channel: SIP/1", "agi_type: SIP", "agi_uniqueid: 1.1",
+				"agi_callerid: 100", "agi_calleridname: "+name, "agi_context: default")
+			h := agi.NewHeader(64 << 10)
+			if _, err := h.Feed([]byte(strings.Join(lines, "\n") + "\n\n")); err != nil || !h.Done() {
+				t.Fatalf("a header with the name %q: %v", name, err)
+			}
+			want := cmp.Or(script, "rest")
+			if got := table.route(h); got == nil || got.name != want {
+				t.Errorf("a call for %q by %q goes to %v; want %s", script, name, got, want)
+			}
 		}
 	}
 }

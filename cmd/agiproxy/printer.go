@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"unicode"
 
 	"agiproxy/internal/agisim"
 )
@@ -41,11 +42,13 @@ func (p *printer) line(e agisim.Event, text string) {
 	fmt.Fprintf(p.out, "%8.3f  %s\n", e.Elapsed.Seconds(), text)
 }
 
-// printable keeps a server's bytes from steering the terminal.
+// printable keeps a peer's bytes from steering the terminal: by escape sequences,
+// which some terminals have begin with one character of U+0080 to U+009F too, or by
+// what has text run from right to left.
 func printable(s string) string {
 	clean := []rune(s)
 	for i, r := range clean {
-		if r < ' ' && r != '\t' || r == 0x7f {
+		if !unicode.IsGraphic(r) && r != '\t' {
 			clean[i] = '�'
 		}
 	}

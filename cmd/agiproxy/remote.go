@@ -118,7 +118,8 @@ func (r *remote) columns(rows [][]string) {
 			if i > 0 {
 				fmt.Fprint(w, "\t")
 			}
-			fmt.Fprint(w, printable(cmp.Or(cell, "-")))
+			// A tab of a peer's would begin another column.
+			fmt.Fprint(w, printable(strings.ReplaceAll(cmp.Or(cell, "-"), "\t", " ")))
 		}
 		fmt.Fprintln(w)
 	}

@@ -178,6 +178,9 @@ func TestHopRefused(t *testing.T) {
 		{name: "the client's certificate has expired",
 			client: func(ca, _ *authority, dir string) identity { return ca.issue(dir, expired) },
 			atA:    "the peer refuses: remote error: tls: ", atB: "x509: certificate has expired or is not yet valid"},
+		{name: "the client shows no certificate",
+			client: func(ca, _ *authority, dir string) identity { return identity{ca: ca.issue(dir).ca} },
+			atA:    "the peer refuses: remote error: tls: ", atB: "client didn't provide a certificate"},
 		{name: "the client's authority is unknown",
 			client: func(ca, other *authority, dir string) identity {
 				id := other.issue(dir)

@@ -59,8 +59,6 @@ func files(t *testing.T, n int) []int {
 	return fds
 }
 
-// TestConversation has it go well, with more in a message than a socket takes at
-// once, and as many descriptors as may go along.
 // awaitReady awaits a process that says it has that version.
 func awaitReady(o *Old, version string) error {
 	got, err := o.AwaitReady()
@@ -78,6 +76,36 @@ func awaitBegun(o *Old, want string) error {
 	return err
 }
 
+// Only the program that is meant to gets an end of the socket, which has no name by
+// which another could come.
+func TestPairIsInheritedByNobody(t *testing.T) {
+	o, its, err := Pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.Close()
+	defer its.Close()
+	rc, err := o.c.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	inherited := func(whose string, fd uintptr) {
+		if flags, err := unix.FcntlInt(fd, unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
+			t.Errorf("%s end has flags %d, %v; want one that no other program inherits", whose, flags, err)
+		}
+		name, err := unix.Getsockname(int(fd))
+		if a, ok := name.(*unix.SockaddrUnix); err != nil || !ok || strings.Trim(a.Name, "@") != "" { // as Linux has it
+			t.Errorf("%s end is at %+v, %v; want it without a name", whose, name, err)
+		}
+	}
+	if err := rc.Control(func(fd uintptr) { inherited("the old process's", fd) }); err != nil {
+		t.Error(err)
+	}
+	inherited("the new process's", its.Fd())
+}
+
+// TestConversation has it go well, with more in a message than a socket takes at
+// once, and as many descriptors as may go along.
 func TestConversation(t *testing.T) {
 	o, n := pair(t)
 	mine := files(t, MaxFiles)

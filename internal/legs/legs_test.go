@@ -278,6 +278,61 @@ func TestHandshakeGivenUpIsAReset(t *testing.T) {
 	}
 }
 
+// A client that comes again has its certificate looked at again: nothing is left of the
+// handshake before by which it could do without.
+func TestNothingIsResumed(t *testing.T) {
+	m := material(t)
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		t.Run(tls.VersionName(version), func(t *testing.T) {
+			to := listen(t, m.Server(), func(s *Stream, err error) {
+				if err != nil {
+					t.Error(err)
+				}
+				s.Write([]byte("hello"))
+				s.Close()
+			})
+			cfg := m.Client("127.0.0.1")
+			cfg.ClientSessionCache, cfg.MaxVersion = tls.NewLRUClientSessionCache(4), version
+			for i := range 3 {
+				s, err := Dial(t.Context(), to, cfg)
+				if err != nil {
+					t.Fatal(err)
+				}
+				io.Copy(io.Discard, s) // tickets come with what is read
+				if s.ConnectionState().DidResume {
+					t.Errorf("connection %d goes on with the session of one before; want a handshake of its own", i+1)
+				}
+				s.Close()
+			}
+		})
+	}
+}
+
+func TestOldVersionsAreRefused(t *testing.T) {
+	m := material(t)
+	old := func(cfg *tls.Config) *tls.Config {
+		cfg.MinVersion, cfg.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
+		return cfg
+	}
+	for name, cfg := range map[string]struct{ server, client *tls.Config }{
+		"a client's": {m.Server(), old(m.Client("127.0.0.1"))},
+		"a server's": {old(m.Server()), m.Client("127.0.0.1")},
+	} {
+		to := listen(t, cfg.server, func(s *Stream, err error) {
+			if err == nil {
+				t.Errorf("%s handshake of TLS 1.1 is over; want it refused", name)
+			}
+			s.Raw().CloseWrite()
+			io.Copy(io.Discard, s.Raw())
+			s.Abandon()
+		})
+		if s, err := Dial(t.Context(), to, cfg.client); err == nil {
+			t.Errorf("%s TLS 1.1 was agreed on; want it refused", name)
+			s.Abandon()
+		}
+	}
+}
+
 // A peer that has sent more than was taken is told so by a reset, although nothing of
 // it is in the kernel any more.
 func TestUnreadIsToldByAReset(t *testing.T) {
