@@ -101,10 +101,14 @@ func (w *Worker) Accept(l *Listener, front Conn) Handler {
 	return (*frontSide)(s)
 }
 
+func (s *Session) isAllowed(o *ListenerOptions) bool {
+	return contains(o.Allow, plain(s.client().Addr()))
+}
+
 // allowed reports whether the client may connect, and else ends the session
 // without a byte.
 func (s *Session) allowed(o *ListenerOptions) bool {
-	if contains(o.Allow, plain(s.client().Addr())) {
+	if s.isAllowed(o) {
 		return true
 	}
 	s.refused(refusedAllow)
@@ -194,7 +198,11 @@ func (s *Session) readAnnouncement(p []byte) (rest []byte) {
 	rest = from.announced[n:]
 	from.awaited, from.announced = false, nil
 	from.client, from.destination = h.Source, h.Destination
-	if !s.allowed(o) || !s.admitSource(o) {
+	if !s.isAllowed(o) { // a close without a byte would be SUCCESS for an Asterisk behind the proxy
+		s.turnAway(refusedAllow, errNotAllowed)
+		return nil
+	}
+	if !s.admitSource(o) {
 		return nil
 	}
 	return rest
