@@ -43,6 +43,14 @@ func (r refusal) String() string {
 	}[r]
 }
 
+// ofSource says which of its source's limits a connection is refused by.
+func (r refusal) ofSource() error {
+	if r == refusedRate {
+		return errRate
+	}
+	return errSourceFull
+}
+
 // An origin is where a session comes from. Those of which no more is to be known
 // than their connection tells share their listener's.
 type origin struct {
@@ -78,13 +86,25 @@ func contains(networks []netip.Prefix, a netip.Addr) bool {
 // Accept begins a session on a connection from Asterisk and returns the
 // connection's handler; nil means that it isn't welcome and must be closed.
 func (w *Worker) Accept(l *Listener, front Conn) Handler {
+	return w.AcceptReserved(l.Unreserved(), front)
+}
+
+// AcceptReserved is Accept for a connection that counts for its source already.
+func (w *Worker) AcceptReserved(r Reservation, front Conn) Handler {
+	l := r.listener
 	o := l.opts.Load()
 	s := &Session{worker: w, from: &l.origin, front: front, start: w.host.Now(), id: w.server.accepted.Add(1)}
 	w.server.sessions.Add(1)
 	w.sessions.add(s)
 	if len(o.AcceptProxyProtocol) > 0 && contains(o.AcceptProxyProtocol, plain(front.RemoteAddr().Addr())) {
 		s.from = &origin{listener: l, awaited: true}
-	} else if !s.allowed(o) {
+		r.Cancel(w.server.opts.Now()) // who comes is still to be announced
+		r.source = nil
+	}
+	if r.source != nil {
+		s.countFor(r.source)
+	}
+	if !s.from.awaited && !s.allowed(o) {
 		return nil
 	}
 	if l.sessions.Add(1) > int64(o.MaxSessions) {
@@ -93,7 +113,7 @@ func (w *Worker) Accept(l *Listener, front Conn) Handler {
 		return (*frontSide)(s)
 	}
 	s.admitted = true
-	if !s.from.awaited && !s.admitSource(o) {
+	if !s.from.awaited && r.source == nil && !s.admitSource(o) {
 		return (*frontSide)(s)
 	}
 	s.dispatching = w.dispatching(o.MaxHeaderBytes)
@@ -101,10 +121,14 @@ func (w *Worker) Accept(l *Listener, front Conn) Handler {
 	return (*frontSide)(s)
 }
 
+func (s *Session) isAllowed(o *ListenerOptions) bool {
+	return contains(o.Allow, plain(s.client().Addr()))
+}
+
 // allowed reports whether the client may connect, and else ends the session
 // without a byte.
 func (s *Session) allowed(o *ListenerOptions) bool {
-	if contains(o.Allow, plain(s.client().Addr())) {
+	if s.isAllowed(o) {
 		return true
 	}
 	s.refused(refusedAllow)
@@ -116,17 +140,12 @@ func (s *Session) allowed(o *ListenerOptions) bool {
 // admitSource counts the session for its source, if there are limits to that, and
 // turns it away when they are reached.
 func (s *Session) admitSource(o *ListenerOptions) bool {
-	if o.MaxSessionsPerSource == 0 && o.Rate.PerSecond == 0 {
+	if !o.limitsSources() {
 		return true
 	}
-	l := s.from.listener
-	x, why := l.sources.admit(s.client().Addr(), o, s.worker.server.opts.Now())
-	switch why {
-	case refusedSource:
-		s.turnAway(why, errSourceFull)
-		return false
-	case refusedRate:
-		s.turnAway(why, errRate)
+	x, why := s.from.listener.sources.admit(s.client().Addr(), o, s.worker.server.opts.Now())
+	if why != notRefused {
+		s.turnAway(why, why.ofSource())
 		return false
 	}
 	s.countFor(x)
@@ -164,7 +183,7 @@ func (s *Session) readmit() {
 	l := s.from.listener
 	o := l.opts.Load()
 	l.sessions.Add(1)
-	if o.MaxSessionsPerSource == 0 && o.Rate.PerSecond == 0 {
+	if !o.limitsSources() {
 		return
 	}
 	s.countFor(l.sources.adopt(s.client().Addr(), o, s.worker.server.opts.Now()))
@@ -194,7 +213,11 @@ func (s *Session) readAnnouncement(p []byte) (rest []byte) {
 	rest = from.announced[n:]
 	from.awaited, from.announced = false, nil
 	from.client, from.destination = h.Source, h.Destination
-	if !s.allowed(o) || !s.admitSource(o) {
+	if !s.isAllowed(o) { // a close without a byte would be SUCCESS for an Asterisk behind the proxy
+		s.turnAway(refusedAllow, errNotAllowed)
+		return nil
+	}
+	if !s.admitSource(o) {
 		return nil
 	}
 	return rest
@@ -238,6 +261,6 @@ func (s *Session) quiet() (suppressed uint64, quiet bool) {
 		return 0, false
 	}
 	now := s.worker.server.opts.Now()
-	suppressed, told := s.worker.server.refusals.Tell(refusedFrom{sourceOf(s.client().Addr()), s.refusal}, now)
+	suppressed, told := s.worker.server.refusals.Tell(refusedFrom{SourceOf(s.client().Addr()), s.refusal}, now)
 	return suppressed, !told
 }

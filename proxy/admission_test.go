@@ -291,12 +291,14 @@ func TestProxyHeaderIsJudged(t *testing.T) {
 		case notRefused:
 			s.host.back.handler.Connected()
 			s.serve()
-		case refusedAllow:
-			if s.front.written > 0 || !s.front.closed {
-				t.Errorf("%s: told %q, closed %v; want a close without a byte", c.name, s.front.last, s.front.closed)
-			}
-			fallthrough
 		default:
+			if c.want == refusedAllow && c.from != frontProxy {
+				if s.front.written > 0 || !s.front.closed {
+					t.Errorf("%s: told %q, closed %v; want a close without a byte", c.name, s.front.last, s.front.closed)
+				}
+			} else if string(s.front.last) != FailureLine || !s.front.writeEnd || s.front.closed {
+				t.Errorf("%s: told %q, ended %v, closed %v; want failure, the end, and what is on its way read", c.name, s.front.last, s.front.writeEnd, s.front.closed)
+			}
 			if n := s.worker.counts.rejected[rejection{":4577", c.want.String()}]; n != 1 || len(s.worker.counts.rejected) != 1 {
 				t.Errorf("%s: counted as %v; want %v once", c.name, s.worker.counts.rejected, c.want)
 			}

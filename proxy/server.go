@@ -119,6 +119,11 @@ type ListenerOptions struct {
 	AcceptProxyProtocol  []netip.Prefix // whose connections begin with a PROXY header
 }
 
+// limitsSources reports whether it is counted who has how many.
+func (o *ListenerOptions) limitsSources() bool {
+	return o.MaxSessionsPerSource > 0 || o.Rate.PerSecond > 0
+}
+
 // NewListener returns a listener; its name is the address in the configuration.
 func NewListener(name string, o ListenerOptions) *Listener {
 	l := &Listener{name: name}
@@ -157,6 +162,46 @@ func (s *Server) NewWorker(host Host) *Worker {
 func (l *Listener) Welcome(from netip.Addr) bool {
 	o := l.opts.Load()
 	return contains(o.Allow, plain(from)) || contains(o.AcceptProxyProtocol, plain(from))
+}
+
+// A Reservation is what a connection takes of its source's limits before its session
+// begins. It is given to [Worker.AcceptReserved], or back by Cancel, once.
+type Reservation struct {
+	listener *Listener
+	source   *source // nil: the listener has no such limits, or a PROXY header will tell whose they are
+}
+
+// Reserve counts a connection for its source, for those who shake hands before
+// [Worker.AcceptReserved]. An error says which limit forbids it, by a reason as
+// metrics have it.
+func (l *Listener) Reserve(from netip.Addr, now time.Time) (r Reservation, reason string, err error) {
+	r.listener = l
+	o := l.opts.Load()
+	if !o.limitsSources() || contains(o.AcceptProxyProtocol, plain(from)) {
+		return r, "", nil
+	}
+	x, why := l.sources.admit(from, o, now)
+	if why != notRefused {
+		return r, why.String(), why.ofSource()
+	}
+	r.source = x
+	return r, "", nil
+}
+
+// Unreserved returns what connections come with that count for nobody yet.
+func (l *Listener) Unreserved() Reservation { return Reservation{listener: l} }
+
+// Cancel gives back a reservation that no session came of.
+func (r Reservation) Cancel(now time.Time) {
+	if r.source != nil {
+		r.listener.sources.leave(r.source, now)
+	}
+}
+
+// Announced reports whether connections from there come for others, whom they
+// announce.
+func (l *Listener) Announced(from netip.Addr) bool {
+	return contains(l.opts.Load().AcceptProxyProtocol, plain(from))
 }
 
 // HeaderTimeout returns how long a connection may take to bring its header.

@@ -18,9 +18,9 @@ type Rate struct {
 	Burst     int     // at once, at least 1 where there is a limit
 }
 
-// sourceOf returns who counts as one: an IPv4 address, or the /64 of IPv6 that a
+// SourceOf returns who counts as one: an IPv4 address, or the /64 of IPv6 that a
 // host may choose its addresses from.
-func sourceOf(a netip.Addr) netip.Addr {
+func SourceOf(a netip.Addr) netip.Addr {
 	if a = plain(a); a.Is6() {
 		p, _ := a.Prefix(64)
 		return p.Addr()
@@ -108,7 +108,7 @@ func (s *sources) leave(x *source, now time.Time) {
 // source returns what is known of a source, by the limits that hold now. s.mu is
 // held, as in all below.
 func (s *sources) source(a netip.Addr, o *ListenerOptions, now time.Time) *source {
-	a = sourceOf(a)
+	a = SourceOf(a)
 	x := s.known[a]
 	if x == nil {
 		s.makeRoom(o.Rate, now)

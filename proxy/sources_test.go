@@ -23,8 +23,8 @@ func TestSourceOf(t *testing.T) {
 		"2001:db8:1:2:ffff::":  "2001:db8:1:2::",
 		"fe80::1%eth0":         "fe80::",
 	} {
-		if got := sourceOf(netip.MustParseAddr(in)).String(); got != want {
-			t.Errorf("sourceOf(%s) = %s; want %s", in, got, want)
+		if got := SourceOf(netip.MustParseAddr(in)).String(); got != want {
+			t.Errorf("SourceOf(%s) = %s; want %s", in, got, want)
 		}
 	}
 }
@@ -69,7 +69,7 @@ func TestSourceLimits(t *testing.T) {
 		held := make(map[netip.Addr][]*source)
 		for i, step := range c.steps {
 			if step.from[0] == '-' {
-				a := sourceOf(netip.MustParseAddr(step.from[1:]))
+				a := SourceOf(netip.MustParseAddr(step.from[1:]))
 				s.leave(held[a][0], start.Add(step.at))
 				held[a] = held[a][1:]
 				continue
@@ -80,7 +80,7 @@ func TestSourceLimits(t *testing.T) {
 				t.Errorf("%s: step %d: a session from %s is refused %q; want %q", c.name, i, a, why, step.want)
 			}
 			if x != nil {
-				held[sourceOf(a)] = append(held[sourceOf(a)], x)
+				held[SourceOf(a)] = append(held[SourceOf(a)], x)
 			}
 		}
 	}
@@ -174,7 +174,7 @@ func TestSourcesAreShared(t *testing.T) {
 			for range 1000 {
 				x, _ := s.admit(a, o, now)
 				s.mu.Lock()
-				if k := s.known[sourceOf(a)]; k != nil && k.sessions > 3 {
+				if k := s.known[SourceOf(a)]; k != nil && k.sessions > 3 {
 					t.Errorf("%d sessions of three", k.sessions)
 				}
 				s.mu.Unlock()

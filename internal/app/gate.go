@@ -17,6 +17,9 @@ import (
 const (
 	// mostHandshakes is how many handshakes a listener has under way at one time.
 	mostHandshakes = 512
+	// mostHandshakesOfOne is how many of those one source has, lest it keep all others
+	// out by saying nothing.
+	mostHandshakesOfOne = mostHandshakes / 4
 	// gateRest is how long a gate waits when there is no descriptor for what comes.
 	gateRest = 100 * time.Millisecond
 	// gateFinish is how long one that is shut takes what has connected already.
@@ -29,6 +32,7 @@ const (
 var (
 	errHandshakeLate   = errors.New("not over in time")
 	errManyHandshakes  = errors.New("too many TLS handshakes are under way")
+	errSourceShakes    = errors.New("too many TLS handshakes of this source are under way")
 	errPlainAsterisk   = errors.New("it speaks plain FastAGI, and this listener wants TLS")
 	errNoLongerWelcome = errors.New("not welcome when it came")
 )
@@ -40,8 +44,15 @@ type gate struct {
 	front       *front
 	credentials *legs.Credentials
 	ln          *net.TCPListener
-	slots       chan struct{} // one for each handshake
+	shaking     shaking
 	accepting   sync.WaitGroup
+}
+
+// A newcomer is a connection that may become a session.
+type newcomer struct {
+	stream   *legs.Stream
+	from     netip.AddrPort
+	reserved proxy.Reservation
 }
 
 // openGate begins to accept.
@@ -50,7 +61,7 @@ func (a *App) openGate(f *front, c *legs.Credentials) (*gate, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &gate{app: a, front: f, credentials: c, ln: ln, slots: make(chan struct{}, mostHandshakes)}
+	g := &gate{app: a, front: f, credentials: c, ln: ln}
 	g.accepting.Go(g.accept)
 	return g, nil
 }
@@ -90,41 +101,50 @@ func (g *gate) take(c *net.TCPConn) {
 	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
 		from = netip.AddrPortFrom(a.AddrPort().Addr().Unmap(), a.AddrPort().Port())
 	}
+	l, now := g.front.listener, time.Now()
 	s := legs.Server(c, g.credentials.Material().Server())
-	if !g.front.listener.Welcome(from.Addr()) {
+	if !l.Welcome(from.Addr()) {
 		g.app.handshakes.add()
-		g.give(s, from) // as it is: it gets no further
+		g.give(newcomer{s, from, l.Unreserved()}) // as it is: it gets no further
 		return
 	}
-	select {
-	case g.slots <- struct{}{}:
-	default:
+	end, err := g.shaking.begin(from.Addr(), l.Announced(from.Addr()))
+	if err != nil {
 		s.Abandon()
-		g.reject("tls_handshakes", from, errManyHandshakes)
+		g.reject("tls_handshakes", from, err)
+		return
+	}
+	reserved, reason, err := l.Reserve(from.Addr(), now)
+	if err != nil {
+		end()
+		s.Abandon()
+		g.reject(reason, from, err)
 		return
 	}
 	g.app.handshakes.add()
 	g.app.handshakes.wg.Go(func() {
-		defer func() { <-g.slots }()
-		g.greet(s, from)
+		defer end()
+		g.greet(newcomer{s, from, reserved})
 	})
 }
 
 // greet shakes hands.
-func (g *gate) greet(s *legs.Stream, from netip.AddrPort) {
+func (g *gate) greet(a newcomer) {
 	ctx, cancel := context.WithTimeoutCause(g.app.handshakes.ctx, g.front.listener.HeaderTimeout(), errHandshakeLate)
 	defer cancel()
+	s := a.stream
 	err := s.Handshake(ctx)
 	if err == nil {
-		g.give(s, from)
+		g.give(a)
 		return
 	}
 	defer g.app.handshakes.done()
+	a.reserved.Cancel(time.Now())
 	if string(s.Plain()[:min(4, len(s.Plain()))]) == "agi_" {
 		err = errPlainAsterisk
 		_, _ = io.WriteString(s.Raw(), proxy.FailureLine) // else the dialplan would take it for a success
 	}
-	g.reject("tls", from, err)
+	g.reject("tls", a.from, err)
 	part(s)
 }
 
@@ -138,7 +158,7 @@ func part(s *legs.Stream) {
 }
 
 // give makes a session of a connection, on the loop that has the fewest.
-func (g *gate) give(s *legs.Stream, from netip.AddrPort) {
+func (g *gate) give(a newcomer) {
 	w := g.app.workers[0]
 	for _, other := range g.app.workers[1:] {
 		if other.loop.Load() < w.loop.Load() {
@@ -147,12 +167,12 @@ func (g *gate) give(s *legs.Stream, from netip.AddrPort) {
 	}
 	err := w.loop.Do(func() {
 		defer g.app.handshakes.done()
-		c := g.app.legs.Attach(w.loop, s, from)
-		h := w.sessions.Accept(g.front.listener, c)
+		c := g.app.legs.Attach(w.loop, a.stream, a.from)
+		h := w.sessions.AcceptReserved(a.reserved, c)
 		switch {
 		case h == nil:
 			c.Close()
-		case !s.ConnectionState().HandshakeComplete: // a reload has changed who is welcome
+		case !a.stream.ConnectionState().HandshakeComplete: // a reload has changed who is welcome
 			h.Closed(errNoLongerWelcome)
 		default:
 			c.Serve(h)
@@ -160,7 +180,8 @@ func (g *gate) give(s *legs.Stream, from netip.AddrPort) {
 	})
 	if err != nil { // the loop has ended
 		g.app.handshakes.done()
-		s.Abandon()
+		a.reserved.Cancel(time.Now())
+		a.stream.Abandon()
 	}
 }
 
@@ -177,6 +198,43 @@ func (g *gate) reject(reason string, from netip.AddrPort, err error) {
 		args = append(args, "suppressed", suppressed)
 	}
 	g.app.log.Warn("connection refused", args...)
+}
+
+// shaking are the handshakes of a listener that are under way, by who shakes. It is
+// safe for concurrent use.
+type shaking struct {
+	mu  sync.Mutex
+	all int
+	of  map[netip.Addr]int
+}
+
+// begin counts one more handshake until end, unless there are too many, of all or of
+// this source. Who brings the connections of others is no one source.
+func (s *shaking) begin(from netip.Addr, ofOthers bool) (end func(), err error) {
+	source := proxy.SourceOf(from)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.all >= mostHandshakes:
+		return nil, errManyHandshakes
+	case !ofOthers && s.of[source] >= mostHandshakesOfOne:
+		return nil, errSourceShakes
+	}
+	if s.of == nil {
+		s.of = make(map[netip.Addr]int)
+	}
+	s.all++
+	s.of[source]++
+	return func() { s.end(source) }, nil
+}
+
+func (s *shaking) end(source netip.Addr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all--
+	if s.of[source]--; s.of[source] == 0 {
+		delete(s.of, source)
+	}
 }
 
 // Handshakes are those of an App that are under way.

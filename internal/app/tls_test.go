@@ -430,14 +430,8 @@ func TestTooManyHandshakes(t *testing.T) {
 	s := startServer(t, "ivr1")
 	p := serve(t, strings.Replace(secured(id.server(), "", s.entry("")), "header_timeout: 1s", "header_timeout: 5m", 1))
 	var conns []net.Conn
-	for range mostHandshakes + 3 {
-		c, err := net.Dial("tcp", p.addr(0))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		c.Write([]byte{recordHandshake})
-		conns = append(conns, c)
+	for i := range mostHandshakes + 3 {
+		conns = append(conns, silence(t, i/mostHandshakesOfOne+1, p.addr(0)))
 	}
 	eventually(t, "the last are refused", func() bool {
 		n, _ := p.series("agiproxy_rejected_connections_total", "127.0.0.1:0", "tls_handshakes")
@@ -452,6 +446,79 @@ func TestTooManyHandshakes(t *testing.T) {
 	a := serve(t, secured("", id.client(), at(p)))
 	eventually(t, "there is room again", func() bool { return p.handshakes.n.Load() == 0 })
 	place(t, a.addr(0), "menu").wantServed("ivr1")
+}
+
+// silence begins a handshake from 127.0.0.n and goes on with nothing.
+func silence(t *testing.T, n int, address string) net.Conn {
+	t.Helper()
+	c, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(n))}}).Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	c.Write([]byte{recordHandshake})
+	return c
+}
+
+// One source that says nothing leaves room for the others.
+func TestOneSourceShakesHandsWithoutEnd(t *testing.T) {
+	ca := newAuthority(t)
+	id := ca.issue(t.TempDir())
+	s := startServer(t, "ivr1")
+	p := serve(t, strings.Replace(secured(id.server(), "", s.entry("")), "header_timeout: 1s", "header_timeout: 5m", 1))
+	for range mostHandshakes {
+		silence(t, 66, p.addr(0))
+	}
+	eventually(t, "three quarters of one source's are refused", func() bool {
+		n, _ := p.series("agiproxy_rejected_connections_total", "127.0.0.1:0", "tls_handshakes")
+		return n == mostHandshakes-mostHandshakesOfOne
+	})
+	p.log.wantSoon("too many TLS handshakes of this source are under way")
+	a := serve(t, secured("", id.client(), at(p)))
+	place(t, a.addr(0), "menu").wantServed("ivr1")
+}
+
+// A connection counts for its source from the handshake on, once.
+func TestSourceLimitsHoldForHandshakes(t *testing.T) {
+	ca := newAuthority(t)
+	id := ca.issue(t.TempDir())
+	s := startServer(t, "ivr1")
+	for _, c := range []struct{ name, limit, reason string }{
+		{"sessions", "max_sessions_per_source: 2", "source_max_sessions"},
+		{"rate", "rate: {sessions_per_second: 0.001, burst: 2}", "rate"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := serve(t, strings.Replace(secured(id.server(), "", s.entry("")), "header_timeout: 1s", c.limit+", header_timeout: 5m", 1))
+			first, second := silence(t, 1, p.addr(0)), silence(t, 1, p.addr(0))
+			eventually(t, "two handshakes", func() bool { return p.handshakes.n.Load() == 2 })
+			silence(t, 1, p.addr(0))
+			eventually(t, "a third is refused", func() bool {
+				n, _ := p.series("agiproxy_rejected_connections_total", "127.0.0.1:0", c.reason)
+				return n == 1
+			})
+			first.Close()
+			second.Close()
+			eventually(t, "the end of the handshakes", func() bool { return p.handshakes.n.Load() == 0 })
+			if c.name == "rate" {
+				return // they have used it up
+			}
+			a := serve(t, secured("", id.client(), at(p)))
+			for range 5 { // none of which leaves anything counted
+				place(t, a.addr(0), "menu").wantServed("ivr1")
+				eventually(t, "its end", func() bool { return p.server.Sessions() == 0 })
+			}
+			held := hold(t, a.addr(0), "hold", s)
+			silence(t, 1, p.addr(0))
+			eventually(t, "a handshake beside a call", func() bool { return p.handshakes.n.Load() == 1 })
+			silence(t, 1, p.addr(0))
+			eventually(t, "one more is refused", func() bool {
+				n, _ := p.series("agiproxy_rejected_connections_total", "127.0.0.1:0", c.reason)
+				return n == 2
+			})
+			s.release()
+			held.wantServed("ivr1")
+		})
+	}
 }
 
 // wantSoon is want for what is told a moment later than the test sees it happen.

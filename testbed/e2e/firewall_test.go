@@ -184,7 +184,7 @@ func TestFirewall(t *testing.T) {
 }
 
 // What hurts Asterisk is stopped without any rule. (Sent to it as it is, a line of
-// 200 words that begin with quotes ended Asterisk 22.10.)
+// 200 words that begin with quotes ended the process of Asterisk 22.10.)
 func TestHurtfulLines(t *testing.T) {
 	s := begin(t)
 	lines := []string{"NOOP" + strings.Repeat(` ""`, 199), "NOOP" + strings.Repeat(` ""`, 2600), "\x00", "NOOP" + strings.Repeat(` ""`, agi.MaxWords-1)}
