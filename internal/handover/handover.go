@@ -138,9 +138,12 @@ func (c channel) receive(want ...kind) (k kind, data []byte, files []int, err er
 	if size > maxData {
 		return 0, nil, files, fmt.Errorf("a message of %d bytes", size)
 	}
-	data = make([]byte, size)
-	if _, err := io.ReadFull(c, data); err != nil {
+	// Memory is taken for what comes, not for what is announced.
+	if data, err = io.ReadAll(io.LimitReader(c, int64(size))); err != nil {
 		return 0, nil, files, err
+	}
+	if len(data) < int(size) {
+		return 0, nil, files, io.ErrUnexpectedEOF
 	}
 	k = kind(h[1])
 	for _, w := range want {
