@@ -467,6 +467,7 @@ var timerCases = []scenario{
 			a.timer(at)
 			b.timer(at)
 		})
+		s.until(func() bool { return len(a.told)+len(b.told) >= 2 }) // a goroutine may need longer than settle waits
 		s.settle()
 		s.do(func() {
 			if told := slices.Concat(a.told, b.told); !slices.Equal(told, []string{"timed out", "end"}) {
