@@ -24,10 +24,11 @@ there, with exit code 0. Nothing is listened on or connected to.`,
 			if err != nil {
 				return &wrongError{err}
 			}
-			if err := app.Check(cfg); err != nil {
+			warnings, err := app.Check(cfg)
+			if err != nil {
 				return &wrongError{fmt.Errorf("%s: %w", args[0], err)}
 			}
-			for _, w := range cfg.Warnings() {
+			for _, w := range warnings {
 				fmt.Fprintf(cmd.ErrOrStderr(), "%s: warning: %s\n", args[0], w)
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%s: ok: %s\n", args[0], summary(cfg))

@@ -139,7 +139,7 @@ func TestTokenFiles(t *testing.T) {
 			want = "listener :4577: token_file: " + path + ": " + c.want
 		}
 		got := ""
-		if err := Check(cfg); err != nil {
+		if _, err := Check(cfg); err != nil {
 			got = err.Error()
 		}
 		if got != want {
@@ -150,7 +150,7 @@ func TestTokenFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := Check(cfg); err == nil || !strings.Contains(err.Error(), "no such file") {
+	if _, err := Check(cfg); err == nil || !strings.Contains(err.Error(), "no such file") {
 		t.Errorf("Check without the token file = %v; want no such file", err)
 	}
 }

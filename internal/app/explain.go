@@ -3,27 +3,36 @@ package app
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"agiproxy/admin"
 	"agiproxy/agi"
 	"agiproxy/config"
 )
 
-// Check returns what New would say of a configuration before it opens anything.
-func Check(cfg *config.Config) error {
+// Check returns what New would say of a configuration before it opens anything, and
+// what is allowed in it and hardly meant.
+func Check(cfg *config.Config) (warnings []string, err error) {
 	if err := admin.CheckWebConfig(cfg.Admin.WebConfigFile); err != nil {
-		return fmt.Errorf("admin: web_config_file %s: %w", cfg.Admin.WebConfigFile, err)
+		return nil, fmt.Errorf("admin: web_config_file %s: %w", cfg.Admin.WebConfigFile, err)
 	}
 	for _, l := range cfg.Listeners {
 		if _, _, err := readTokens(&l); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	if _, err := loadKeys(cfg, nil); err != nil {
-		return err
+	k, err := loadKeys(cfg, nil)
+	if err != nil {
+		return nil, err
 	}
-	_, err := routes(cfg)
-	return err
+	if _, err := routes(cfg); err != nil {
+		return nil, err
+	}
+	warnings = cfg.Warnings()
+	for _, w := range k.expiring(time.Now()) {
+		warnings = append(warnings, w.String())
+	}
+	return warnings, nil
 }
 
 // A Decision says where a session would go.

@@ -389,7 +389,7 @@ func TestCheckReadsTheWebConfigFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := "admin: web_config_file /no/such.yml: open /no/such.yml: no such file or directory"
-	if err := Check(cfg); fmt.Sprint(err) != want {
+	if _, err := Check(cfg); fmt.Sprint(err) != want {
 		t.Errorf("Check() = %v; want %s", err, want)
 	}
 	cfg.Listeners[0].Address = "127.0.0.1:0"

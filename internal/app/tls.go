@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"agiproxy/balancer"
@@ -149,6 +150,33 @@ func (a *App) keepKeys(ctx context.Context) {
 		case <-look.C:
 		}
 	}
+}
+
+// A certificateWarning says that a certificate hasn't long to live, or is dead.
+type certificateWarning struct {
+	file string
+	left time.Duration // negative: since when it has expired
+}
+
+// String says it as check does.
+func (w certificateWarning) String() string {
+	if w.left <= 0 {
+		return fmt.Sprintf("certificate %s has expired: the other side refuses it", w.file)
+	}
+	return fmt.Sprintf("certificate %s expires in %d days", w.file, int(w.left.Hours()/24))
+}
+
+// expiring returns the certificates that have expired or will soon, in the order of
+// their files.
+func (k *keys) expiring(now time.Time) (all []certificateWarning) {
+	for f, c := range k.all {
+		at := c.Material().Expires()
+		if left := at.Sub(now); !at.IsZero() && left < expiryWarning {
+			all = append(all, certificateWarning{f.Cert, left})
+		}
+	}
+	slices.SortFunc(all, func(a, b certificateWarning) int { return cmp.Compare(a.file, b.file) })
+	return slices.Compact(all) // one file may be used with several authorities
 }
 
 func (k *keys) has(c *legs.Credentials) bool { return k.all[c.Material().Files()] == c }

@@ -16,6 +16,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -23,6 +24,7 @@ import (
 	"time"
 
 	"agiproxy/agi"
+	"agiproxy/config"
 	"agiproxy/internal/agisim"
 	"agiproxy/proxy"
 )
@@ -606,12 +608,12 @@ func TestCheckLoadsCertificates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := Check(cfg); err != nil {
+	if _, err := Check(cfg); err != nil {
 		t.Errorf("Check() = %v; want nil", err)
 	}
 	os.Remove(id.key)
 	want := "listener 127.0.0.1:0: tls: open " + id.key + ": no such file or directory"
-	if err := Check(cfg); err == nil || err.Error() != want {
+	if _, err := Check(cfg); err == nil || err.Error() != want {
 		t.Errorf("Check() = %v; want %s", err, want)
 	}
 	if _, err := New(Options{Config: cfg}); err == nil || err.Error() != want {
@@ -625,4 +627,28 @@ func TestWarnsOfExpiry(t *testing.T) {
 	s := startServer(t, "ivr1")
 	p := serve(t, secured(id.server(), "", s.entry("")))
 	eventually(t, "a warning", func() bool { return p.log.count("certificate is about to expire") == 1 })
+}
+
+func TestCheckWarnsOfExpiry(t *testing.T) {
+	ca := newAuthority(t)
+	day := func(n int) func(*x509.Certificate) {
+		return func(c *x509.Certificate) { c.NotAfter = time.Now().Add(time.Duration(n)*24*time.Hour + time.Hour) }
+	}
+	dead, soon, later := ca.issue(t.TempDir(), expired), ca.issue(t.TempDir(), day(13)), ca.issue(t.TempDir(), day(15))
+	for _, c := range []struct {
+		listener, pool string
+		want           []string
+	}{
+		{dead.server(), "", []string{"certificate " + dead.cert + " has expired: the other side refuses it"}},
+		{later.server(), soon.client(), []string{"certificate " + soon.cert + " expires in 13 days"}},
+		{later.server(), later.client(), nil},
+	} {
+		cfg, err := config.Parse("f", []byte(secured(c.listener, c.pool, "10.0.0.1:4573")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := Check(cfg); err != nil || !slices.Equal(got, c.want) {
+			t.Errorf("Check() = %q, %v; want %q", got, err, c.want)
+		}
+	}
 }
