@@ -56,7 +56,7 @@ func (s *Session) dispatch() {
 	}
 	d := s.dispatching
 	loan, err := s.pool.backends.Pick(d.tried, d.key)
-	if last := len(d.tried) - 1; errors.Is(err, balancer.ErrNoBackend) && s.resumed && last > 0 {
+	if last := len(d.tried) - 1; err != nil && s.resumed && last > 0 {
 		// A call lasts, and who was tried long ago may live again.
 		d.tried = append(d.tried[:0], d.tried[last])
 		loan, err = s.pool.backends.Pick(d.tried, d.key)
