@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -48,12 +49,21 @@ func TestInheritedSocketOfAnotherKindIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	local, err := net.Listen("unix", filepath.Join(t.TempDir(), "socket"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer local.Close()
+	unix, err := local.(*net.UnixListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
 	p := prepare(t, file(unprobed, "127.0.0.1:1"))
 	o := p.opts
 	p.Close()
 	p.run()
 	p.ended()
-	for _, f := range []*os.File{r, udp} {
+	for _, f := range []*os.File{r, udp, unix} {
 		o.Sockets = []*os.File{f}
 		if _, err := New(o); err == nil || !strings.Contains(err.Error(), "socket ") {
 			t.Errorf("New with %s = %v; want it refused", f.Name(), err)
