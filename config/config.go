@@ -179,7 +179,7 @@ const maxFileBytes = 1 << 20
 // Load reads and parses the file at path. A file that can't be read gives the
 // error of package os, one that is wrong gives [Faults].
 func Load(path string) (*Config, error) {
-	f, err := os.Open(path) // #nosec G304 -- the file that its user names
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}

@@ -57,7 +57,7 @@ before it do not. The exit code is 1 if none does.`,
 
 func readHeader(stdin io.Reader, file string) ([]byte, error) {
 	if file != "-" {
-		f, err := os.Open(file) // #nosec G304 -- the file that its user names
+		f, err := os.Open(file)
 		if err != nil {
 			return nil, err
 		}
