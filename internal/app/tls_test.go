@@ -311,7 +311,7 @@ func TestReloadNeverMixesLimits(t *testing.T) {
 	}
 	closed, open := allow("10.0.0.0/8", ""), allow("any", ca.issue(t.TempDir()).server())
 	p := serve(t, closed)
-	done := make(chan struct{})
+	to, done := p.addr(0), make(chan struct{})
 	var callers sync.WaitGroup
 	for range 4 {
 		callers.Go(func() {
@@ -321,7 +321,7 @@ func TestReloadNeverMixesLimits(t *testing.T) {
 					return
 				default:
 				}
-				c, err := net.Dial("tcp", p.addr(0))
+				c, err := net.Dial("tcp", to)
 				if err != nil {
 					continue
 				}
