@@ -180,9 +180,10 @@ func (l *Loop) deliverHeld(c *Conn) bool {
 	if h == nil {
 		return true
 	}
-	if len(h.bytes) > 0 {
-		p := h.bytes
-		h.bytes = nil
+	for len(h.bytes) > 0 {
+		// In pieces as reads have them: who hears of one may not want the next yet.
+		p := h.bytes[:min(len(h.bytes), readSize)]
+		h.bytes = h.bytes[len(p):]
 		c.handler.Received(p)
 		if c.closed || c.deaf() {
 			c.readable = !c.closed // the end may still be held
