@@ -496,3 +496,20 @@ func TestMovedSessionKeepsItsClient(t *testing.T) {
 		t.Errorf("the record's client is %v; want %v", r.Client, announced)
 	}
 }
+
+// A proxy that announces its clients, and isn't listed, is a common mistake.
+func TestUnlistedProxyHeaderIsNamed(t *testing.T) {
+	for name, begin := range map[string]string{
+		"version 1": "PROXY TCP4 10.0.0.5 10.0.0.1 4000 4577\r\nagi_network: yes\n",
+		"version 2": "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c",
+	} {
+		var ended Record
+		s := newStage(Options{Ended: func(r Record) { ended = r }}, limits())
+		s.accept(asteriskAddr)
+		s.handler.Received([]byte(begin))
+		s.handler.Closed(nil)
+		if ended.Outcome != BadHeader || !strings.Contains(ended.Err.Error(), "accept_proxy_protocol") {
+			t.Errorf("%s: %v, %v; want %v that names accept_proxy_protocol", name, ended.Outcome, ended.Err, BadHeader)
+		}
+	}
+}

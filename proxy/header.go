@@ -12,6 +12,7 @@ var (
 	errHeaderLate = errors.New("header is late")
 	errHeaderCut  = errors.New("closed within the header")
 	errTLS        = errors.New("it speaks TLS, and this listener doesn't")
+	errAnnounced  = errors.New("it begins with a PROXY header, and accept_proxy_protocol doesn't list where it is from")
 	errNoRoute    = errors.New("no route takes this session")
 )
 
@@ -29,8 +30,11 @@ func (s *Session) readHeader(p []byte) {
 		s.traceAsterisk(p)
 	}
 	if err != nil {
-		if isTLS(d.header.Bytes()) {
+		switch begin := d.header.Bytes(); {
+		case isTLS(begin):
 			err = errTLS
+		case isAnnouncement(begin), isAnnouncement(p): // of version 2 the header keeps no more than its first line
+			err = errAnnounced
 		}
 		why := refusedMalformed
 		if errors.Is(err, agi.ErrHeaderTooLarge) || errors.Is(err, agi.ErrTooManyLines) {
@@ -97,3 +101,10 @@ func (s *Session) cutHeader(err error) {
 // isTLS reports whether a connection that begins like that is by TLS: a handshake, of
 // version 3 of its record layer (RFC 8446, 5.1).
 func isTLS(p []byte) bool { return len(p) > 1 && p[0] == 22 && p[1] == 3 }
+
+// isAnnouncement reports whether a connection that begins like that is of a proxy that
+// announces its client, of version 1 or 2 (sections 2.1 and 2.2 of HAProxy's
+// proxy-protocol.txt).
+func isAnnouncement(p []byte) bool {
+	return bytes.HasPrefix(p, []byte("PROXY ")) || bytes.HasPrefix(p, []byte("\r\n\r\n\x00\r\nQUIT\n"))
+}
