@@ -81,7 +81,8 @@ func TestOneOfThreeBackendsFails(t *testing.T) {
 				bad = b
 			}
 			// An ejection would keep the bad one out of sight.
-			settings, tries := "balance: round-robin\nconnect_timeout: 500ms\nejection: {failures: 0}\n", 90.0
+			const calls = 120 // a third of which come to the bad one first
+			settings, tries := "balance: round-robin\nconnect_timeout: 500ms\nejection: {failures: 0}\n", 0.3*calls
 			if test.silent {
 				settings += "health: {interval: 500ms, timeout: 3s}\n"
 				tries = 1
@@ -93,12 +94,12 @@ func TestOneOfThreeBackendsFails(t *testing.T) {
 			}
 			p := s.proxy(t, s.pool(settings, good[0], bad, good[1]))
 
-			results := s.run(t, 300, quickCalls, s.script("ivr"))
+			results := s.run(t, calls, quickCalls, s.script("ivr"))
 			mustBeServed(t, results)
 			if !test.unanswered {
 				mustNotRepeat(t, good...)
 			}
-			p.account(t, results, map[string]int{"completed": 300})
+			p.account(t, results, map[string]int{"completed": calls})
 			if n := s.prometheus.sum(t, `agiproxy_attempts_total{backend="bad"}`); n < tries {
 				t.Errorf("agiproxy_attempts_total of the bad backend: %v; want at least %v", n, tries)
 			}
