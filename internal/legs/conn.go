@@ -141,7 +141,8 @@ func (c *Conn) buffered() int {
 }
 
 // Unacked returns how many bytes the peer's kernel has not acknowledged: those of
-// TLS, and what is not written yet.
+// TLS, and what is not written yet. For a moment it may still count what has just been
+// acknowledged: the goroutine that wrote it has not told yet.
 func (c *Conn) Unacked() (int, error) {
 	c.mu.Lock()
 	s, n, failed := c.stream, c.writing+len(c.out), c.failed
