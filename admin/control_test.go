@@ -61,7 +61,7 @@ func (c *fakeControl) on(pool, backend, format string, args ...any) error {
 }
 
 func (c *fakeControl) Status() Status {
-	return Status{Version: "1.2.3", Started: noon, Ready: true, Sessions: 2, LastReload: Reload{Time: noon, OK: c.err == nil}}
+	return Status{Version: "1.2.3", Started: noon, Ready: true, Sessions: 2, LastReload: Reload{Time: noon, OK: c.err == nil, NeedRestart: []string{}}}
 }
 func (c *fakeControl) Pools() []Pool {
 	b := wholeBackend()

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -47,10 +48,19 @@ func adminAddress(s string) (string, error) {
 // splitAddress takes host:port apart. The host comes back in canonical form: an
 // IP address as Go writes it, a name in lower case, or "".
 func splitAddress(s string) (host string, port int, err error) {
+	if scheme, rest, ok := strings.Cut(s, "://"); ok {
+		host, _, _ := strings.Cut(rest, "/")
+		return "", 0, fmt.Errorf("%s:// does not belong here; want host:port alone, such as %s", scheme, cmp.Or(host, "10.0.0.11:4573"))
+	}
 	host, portText, err := net.SplitHostPort(s)
 	if err != nil {
 		switch ip, ipErr := netip.ParseAddr(strings.Trim(s, "[]")); {
 		case ipErr == nil && ip.Is6():
+			if last := strings.LastIndexByte(s, ':'); maybePort.MatchString(s[last+1:]) {
+				if head, err := netip.ParseAddr(s[:last]); err == nil {
+					return "", 0, fmt.Errorf("the brackets are missing, or the port too; want [%s]:%s, or [%s]:4573", head, s[last+1:], ip)
+				}
+			}
 			return "", 0, fmt.Errorf("the port is missing; want an IPv6 address in brackets and a port, such as [%s]:4573", ip)
 		case strings.Count(s, ":") > 1:
 			return "", 0, errors.New("too many colons; want host:port, an IPv6 address in brackets: [2001:db8::1]:4573")
@@ -90,6 +100,8 @@ var (
 	// hostName allows underscores too: DNS forbids them in hosts' names, yet
 	// container networks use them.
 	hostName = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*\.?$`)
+	// maybePort is an IPv6 address's last group if it may as well be a port.
+	maybePort = regexp.MustCompile(`^[1-9][0-9]{3}$`)
 	// looksNumeric is what resolvers take for a badly written IPv4 address.
 	looksNumeric = regexp.MustCompile(`^([^.]*\.)*[0-9]+\.?$`)
 )

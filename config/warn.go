@@ -2,6 +2,9 @@ package config
 
 import (
 	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
 
 	"agiproxy/agi"
 )
@@ -13,10 +16,18 @@ func (c *Config) Warnings() (all []string) {
 	for _, p := range c.Pools {
 		p.warn(func(format string, args ...any) { warn("pool "+p.Name+": "+format, args...) })
 	}
+	for _, l := range c.Listeners {
+		if slices.ContainsFunc(l.AcceptProxyProtocol, func(p netip.Prefix) bool { return p.Bits() == 0 }) {
+			warn("listener %s: accept_proxy_protocol: any lets every peer of allow say where it comes from: its limits, and its name in the log, are its own choice", l.Address)
+		}
+	}
 	for i, r := range c.Routes {
 		for _, m := range r.Match {
 			if m.Field != "script" && m.Field != "host" && !mayCome(m.Field) {
 				warn("routes: the one in place %d wants %s, which Asterisk doesn't send, and so never matches", i+1, m.Field)
+			}
+			if (m.Field == "script" || m.Field == "agi_network_script") && strings.HasPrefix(m.Pattern, "/") {
+				warn("routes: the one in place %d wants the script %s, but agi://host/name is the script name, without a slash before it, and so it never matches", i+1, quote(m.Pattern))
 			}
 		}
 	}

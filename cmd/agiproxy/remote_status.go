@@ -75,6 +75,14 @@ func (r *remote) summary(s *admin.Status) {
 	} else if s.ConfigFile != "" {
 		fmt.Fprintf(r.out, "%s, read %s ago\n", s.ConfigFile, brief(time.Since(l.Time).Seconds()))
 	}
+	r.needRestart(s.LastReload)
+}
+
+// needRestart prints what of the file is not in force.
+func (r *remote) needRestart(l admin.Reload) {
+	if len(l.NeedRestart) > 0 {
+		fmt.Fprintf(r.out, "changed in the file, and not in force before a restart: %s\n", strings.Join(l.NeedRestart, ", "))
+	}
 }
 
 // backends prints backends as a table.
@@ -122,7 +130,10 @@ the file, every fault is printed, nothing has changed, and the exit code is 1.`,
 		Example: "  agiproxy reload",
 		Args:    wants(0, "none"),
 	}, func(ctx context.Context, r *remote, _ []string) error {
-		return display(ctx, r, "POST", "/reload", nil, func(admin.Reload) { fmt.Fprintln(r.out, "reloaded") })
+		return display(ctx, r, "POST", "/reload", nil, func(l admin.Reload) {
+			fmt.Fprintln(r.out, "reloaded")
+			r.needRestart(l)
+		})
 	})
 }
 

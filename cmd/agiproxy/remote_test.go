@@ -212,6 +212,14 @@ func TestTraceAndKillCommands(t *testing.T) {
 func TestReloadCommand(t *testing.T) {
 	o := operate(t)
 	o.want(0, "reload", "reloaded")
+	file, err := os.ReadFile(o.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(o.file, append(file, "engine: epoll\nloops: 7\n"...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o.want(0, "reload", "reloaded", "changed in the file, and not in force before a restart: loops, engine")
 	if err := os.WriteFile(o.file, []byte("pools: {ivr: {atempts: 3, backends: []}}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -59,7 +59,10 @@ func (a *App) passOnReload() error {
 // reloaded takes the result of reading the configuration.
 func (a *App) reloaded(err error) {
 	a.metrics.reloaded(err)
-	r := admin.Reload{Time: time.Now(), OK: err == nil}
+	a.mu.Lock()
+	now := a.version.config
+	a.mu.Unlock()
+	r := admin.Reload{Time: time.Now(), OK: err == nil, NeedRestart: a.needRestart(now)}
 	if err != nil {
 		r.Error = err.Error()
 	}
@@ -100,7 +103,9 @@ func (a *App) adopt(v *version, fronts []*front) bool {
 	if a.stopped || a.given {
 		return false
 	}
-	a.warnFixed(v.config)
+	for _, key := range a.needRestart(v.config) {
+		a.log.Warn("change needs a restart", "key", key)
+	}
 	a.warnDescriptors(v.config)
 	a.warn(v.config)
 	a.log.SetLevel(hclog.LevelFromString(v.config.Log.Level))
@@ -144,9 +149,10 @@ func closeFronts(fronts []*front) {
 	}
 }
 
-// warnFixed tells of what is in force until a restart, whatever the file says.
-func (a *App) warnFixed(now *config.Config) {
-	start := a.opts.Config
+// needRestart returns the keys in which now differs from what this process began
+// with, and which hold until a restart whatever the file says.
+func (a *App) needRestart(now *config.Config) []string {
+	start, keys := a.opts.Config, []string{}
 	for _, fixed := range []struct {
 		key     string
 		changed bool
@@ -158,7 +164,8 @@ func (a *App) warnFixed(now *config.Config) {
 		{"log.format", start.Log.Format != now.Log.Format},
 	} {
 		if fixed.changed {
-			a.log.Warn("change needs a restart", "key", fixed.key)
+			keys = append(keys, fixed.key)
 		}
 	}
+	return keys
 }
