@@ -33,7 +33,13 @@ func asterisk(t *testing.T, addr, script string, answer bool) (lines []string, r
 		t.Fatal(err)
 	}
 	defer c.Close()
-	io.WriteString(c, "agi_network: yes\nagi_network_script: "+script+"\nagi_uniqueid: 17.4\nagi_uniqueid: forged\nagi_attempt: 2\nagi_resumed: yes\n\n")
+	write := func(text string) (reset bool) {
+		_, err := io.WriteString(c, text)
+		return errors.Is(err, syscall.ECONNRESET) // which reading doesn't tell again
+	}
+	if write("agi_network: yes\nagi_network_script: " + script + "\nagi_uniqueid: 17.4\nagi_uniqueid: forged\nagi_attempt: 2\nagi_resumed: yes\n\n") {
+		return nil, "", "reset"
+	}
 	in := bufio.NewReader(c)
 	for {
 		c.SetReadDeadline(time.Now().Add(400 * time.Millisecond))
@@ -41,8 +47,8 @@ func asterisk(t *testing.T, addr, script string, answer bool) (lines []string, r
 		switch {
 		case err == nil:
 			lines = append(lines, strings.TrimSuffix(ln, "\n"))
-			if answer {
-				io.WriteString(c, "200 result=0\n")
+			if answer && write("200 result=0\n") {
+				return lines, "", "reset"
 			}
 			continue
 		case errors.Is(err, io.EOF):
