@@ -133,6 +133,7 @@ func (b *backend) reason(state string) string {
 		if f := l.failed.Load(); f != nil {
 			return fmt.Sprintf("%s: %v", f.Reason, f.Err)
 		}
+		return "found by the process before this one"
 	default:
 		if b.health.Probe == "none" {
 			return "assumed: it isn't probed"

@@ -551,6 +551,11 @@ func TestUpgradeKeepsVerdicts(t *testing.T) {
 	if got := next.log.count("changed state"); got > 0 || next.backend("sick").Healthy() || !next.backend("good").Healthy() {
 		t.Errorf("sick is up: %v, good is up: %v, %d changes; want no and yes, and none", next.backend("sick").Healthy(), next.backend("good").Healthy(), got)
 	}
+	for _, b := range (control{next.App}).Pools()[0].Backends {
+		if b.State == "down" && b.Reason == "" {
+			t.Errorf("%s is down, and nothing says why", b.Name)
+		}
+	}
 	sick.setSick(false)
 	next.state("sick", "up")
 }
