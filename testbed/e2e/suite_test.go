@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -173,12 +174,30 @@ func (s *suite) close(passed bool) {
 	}
 }
 
-// freeAddr returns a loopback address that nobody listens on. Its port is below
-// the range from which the kernel takes ports for connections, so that it stays
-// free while a backend is down.
-func freeAddr() string {
+// Ports are below the range from which the kernel takes those of connections, so that
+// they stay free while a backend is down. Other suites may run beside this one, and must
+// not take them either: each has a block of its own, by listening on its first port.
+const (
+	firstPort  = 20000
+	blockSize  = 1000
+	portBlocks = 12
+)
+
+// block takes this suite's, and keeps it as long as the process runs.
+var block = sync.OnceValues(func() (first int, lock net.Listener) {
 	for {
-		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(20000+rand.IntN(12000)))
+		first = firstPort + blockSize*rand.IntN(portBlocks)
+		if lock, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(first))); err == nil {
+			return first, lock
+		}
+	}
+})
+
+// freeAddr returns a loopback address that nobody listens on.
+func freeAddr() string {
+	first, _ := block()
+	for {
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(first+1+rand.IntN(blockSize-1)))
 		ln, err := net.Listen("tcp", addr)
 		if err == nil {
 			ln.Close()
