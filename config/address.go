@@ -50,6 +50,9 @@ func adminAddress(s string) (string, error) {
 func splitAddress(s string) (host string, port int, err error) {
 	if scheme, rest, ok := strings.Cut(s, "://"); ok {
 		host, _, _ := strings.Cut(rest, "/")
+		if host != "" && !strings.Contains(host, ":") {
+			host += ":4573"
+		}
 		return "", 0, fmt.Errorf("%s:// does not belong here; want host:port alone, such as %s", scheme, cmp.Or(host, "10.0.0.11:4573"))
 	}
 	host, portText, err := net.SplitHostPort(s)

@@ -139,6 +139,7 @@ var faultCases = []struct {
 	{"a backend with a space in its host", inBackend("ivr 1:4573"), []string{`f:4:7: backends: "ivr 1:4573": "ivr 1" is no host's name; want an IP address or a name of letters, digits, dashes and dots`}},
 	{"a backend with IPv6 without brackets", inBackend("\"2001:db8::1\""), []string{`f:4:7: backends: "2001:db8::1": the port is missing; want an IPv6 address in brackets and a port, such as [2001:db8::1]:4573`}},
 	{"a backend with IPv6 without brackets, whose end may be a port", inBackend("\"fe80::1:4573\""), []string{`f:4:7: backends: "fe80::1:4573": the brackets are missing, or the port too; want [fe80::1]:4573, or [fe80::1:4573]:4573`}},
+	{"a backend with a scheme and no port", inBackend("\"agi://ivr1\""), []string{`f:4:7: backends: "agi://ivr1": agi:// does not belong here; want host:port alone, such as ivr1:4573`}},
 	{"a backend with a scheme", inBackend("\"agi://ivr1:4573/welcome\""), []string{`f:4:7: backends: "agi://ivr1:4573/welcome": agi:// does not belong here; want host:port alone, such as ivr1:4573`}},
 	{"a backend with IPv6, a port and no brackets", inBackend("\"2001:db8::1:zz\""), []string{`f:4:7: backends: "2001:db8::1:zz": too many colons; want host:port, an IPv6 address in brackets: [2001:db8::1]:4573`}},
 	{"a backend with IPv4 in brackets", inBackend("\"[10.0.0.1]:4573\""), []string{`f:4:7: backends: "[10.0.0.1]:4573": only an IPv6 address stands in brackets`}},

@@ -18,7 +18,7 @@ func (c *Config) Warnings() (all []string) {
 	}
 	for _, l := range c.Listeners {
 		if slices.ContainsFunc(l.AcceptProxyProtocol, func(p netip.Prefix) bool { return p.Bits() == 0 }) {
-			warn("listener %s: accept_proxy_protocol: any lets every peer of allow say where it comes from: its limits, and its name in the log, are its own choice", l.Address)
+			warn("listener %s: accept_proxy_protocol has all addresses: whoever connects says where from, so that allow and the limits per source keep nobody out", l.Address)
 		}
 	}
 	for i, r := range c.Routes {
@@ -27,7 +27,7 @@ func (c *Config) Warnings() (all []string) {
 				warn("routes: the one in place %d wants %s, which Asterisk doesn't send, and so never matches", i+1, m.Field)
 			}
 			if (m.Field == "script" || m.Field == "agi_network_script") && strings.HasPrefix(m.Pattern, "/") {
-				warn("routes: the one in place %d wants the script %s, but agi://host/name is the script name, without a slash before it, and so it never matches", i+1, quote(m.Pattern))
+				warn("routes: the one in place %d wants the script %s, but in agi://host/name the script is name, without a slash, so that it hardly ever matches", i+1, quote(m.Pattern))
 			}
 		}
 	}

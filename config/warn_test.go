@@ -26,7 +26,7 @@ func TestWarnings(t *testing.T) {
 		"hash":             {two + ", balance: hash, hash_field: agi_arg_1", "", nil},
 		"a field unsent":   {two, "routes: [{match: {agi_exten: x}, pool: ivr}, {pool: ivr}]", []string{"routes: the one in place 1 wants agi_exten"}},
 		"a slash too many": {two, "routes: [{match: {script: /billing}, pool: ivr}, {pool: ivr}]", []string{`wants the script "/billing"`}},
-		"any proxy":        {two, "listeners: [{address: ':4577', accept_proxy_protocol: [any]}]", []string{"listener :4577: accept_proxy_protocol: any"}},
+		"any proxy":        {two, "listeners: [{address: ':4577', accept_proxy_protocol: [any]}]", []string{"listener :4577: accept_proxy_protocol has all"}},
 		"one proxy":        {two, "listeners: [{address: ':4577', accept_proxy_protocol: [10.0.0.9]}]", nil},
 		"fields sent":      {two, "routes: [{match: {agi_extension: x, script: y, host: z, agi_attempt: 2}, pool: ivr}, {pool: ivr}]", nil},
 	} {

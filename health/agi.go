@@ -156,12 +156,24 @@ func (s *session) judge(line []byte) error {
 	switch {
 	case agi.IsFailure(line):
 		return &Error{Reason: Unexpected, Err: errors.New(`it says "failure": it can't serve`)}
+	case cantServe(line) != "":
+		return &Error{Reason: Unexpected, Err: fmt.Errorf("it says %s: it can't serve", cantServe(line))}
 	case !looksLikeCommand(line):
 		return &Error{Reason: Unexpected, Err: fmt.Errorf("not a command: %.40q", bytes.TrimSpace(line))}
 	case s.expect == "close":
 		return &Error{Reason: Unexpected, Err: fmt.Errorf("the command %v; want a close", agi.ParseCommand(line))}
 	}
 	return nil
+}
+
+// cantServe returns why another agiproxy, with backends of its own, can't serve: that
+// is what it begins with then. "" is any other line.
+func cantServe(line []byte) string {
+	words := bytes.Fields(line)
+	if agi.ParseCommand(line).String() != "SET VARIABLE" || len(words) < 4 || string(words[2]) != "AGIPROXYSTATUS" {
+		return ""
+	}
+	return fmt.Sprintf("%.40q", words[3])
 }
 
 var errUnread = errors.New("closed without reading the header")

@@ -163,6 +163,8 @@ func TestAGIJudgesBackends(t *testing.T) {
 			c.Read(make([]byte, 100))
 			io.WriteString(c, "failure\n")
 		}, Unexpected, Unexpected, Unexpected},
+		{"agiproxy without backends, to a caller who has left", says("SET VARIABLE AGIPROXYSTATUS NOBACKEND\n"), Unexpected, Unexpected, Unexpected},
+		{"a script that sets a variable", says("SET VARIABLE AGIPROXYSTATUS_SEEN NOBACKEND\n"), "", Unexpected, ""},
 		{"a web server", says("HTTP/1.1 400 Bad Request\r\n\r\n"), Unexpected, Unexpected, Unexpected},
 		{"an SSH server", says("SSH-2.0-OpenSSH_9.2\r\n"), Unexpected, Unexpected, Unexpected},
 		{"an echo", func(c *net.TCPConn) { io.Copy(c, c) }, Unexpected, Unexpected, Unexpected},

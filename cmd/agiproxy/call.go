@@ -86,7 +86,8 @@ func (f callFlags) call(args []string) (agisim.Call, error) {
 	}
 	env := &call.Environment
 	env.CallerName, env.CallerID = splitCaller(f.callerID)
-	env.UniqueID = fmt.Sprintf("%d.1", time.Now().Unix())
+	now := time.Now()
+	env.UniqueID = fmt.Sprintf("%d.%d", now.Unix(), now.Nanosecond()/1000) // as Asterisk's, and no two alike
 	env.Version, _, _ = strings.Cut(versionText(), " (")
 	return call, nil
 }

@@ -81,7 +81,7 @@ func (r *remote) summary(s *admin.Status) {
 // needRestart prints what of the file is not in force.
 func (r *remote) needRestart(l admin.Reload) {
 	if len(l.NeedRestart) > 0 {
-		fmt.Fprintf(r.out, "changed in the file, and not in force before a restart: %s\n", strings.Join(l.NeedRestart, ", "))
+		fmt.Fprintf(r.out, "changed in the file, and not in force before a restart or an upgrade: %s\n", strings.Join(l.NeedRestart, ", "))
 	}
 }
 

@@ -219,7 +219,7 @@ func TestReloadCommand(t *testing.T) {
 	if err := os.WriteFile(o.file, append(file, "engine: epoll\nloops: 7\n"...), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	o.want(0, "reload", "reloaded", "changed in the file, and not in force before a restart: loops, engine")
+	o.want(0, "reload", "reloaded", "changed in the file, and not in force before a restart or an upgrade: loops, engine")
 	if err := os.WriteFile(o.file, []byte("pools: {ivr: {atempts: 3, backends: []}}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}

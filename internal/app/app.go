@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -421,12 +422,19 @@ func (a *App) ready() error {
 	if a.draining.Load() {
 		return errors.New("draining")
 	}
+	var unable []string
 	for _, p := range a.server.Table().Pools {
 		if !p.Backends().CanServe() {
-			return fmt.Errorf("pool %s: no backend can serve", p.Name())
+			unable = append(unable, p.Name())
 		}
 	}
-	return nil
+	switch len(unable) {
+	case 0:
+		return nil
+	case 1:
+		return fmt.Errorf("pool %s: no backend can serve", unable[0])
+	}
+	return fmt.Errorf("pools %s: no backend can serve", strings.Join(unable, ", "))
 }
 
 // profiling reports whether the configuration that is in force wants profiles to

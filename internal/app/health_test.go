@@ -44,6 +44,23 @@ func TestSickBackendGetsNoCalls(t *testing.T) {
 	}
 }
 
+// Another agiproxy none of whose backends can serve is as good as down: the calls go
+// elsewhere, and whoever asks is told.
+func TestAgiproxyWithoutBackendsIsDown(t *testing.T) {
+	far := startServer(t, "far")
+	behind := serve(t, file(quick+"panic_threshold: 0\n", far.entry("")))
+	p := serve(t, file(quick+"panic_threshold: 0\n", fmt.Sprintf("{name: site-b, address: %q}", behind.addr(0))))
+	p.state("site-b", "up")
+	place(t, p.addr(0), "menu").wantServed("far")
+	far.setSick(true)
+	p.state("site-b", "down")
+	if status, _ := p.get("/-/ready"); status != 503 {
+		t.Errorf("/-/ready: %d; want 503", status)
+	}
+	far.setSick(false)
+	p.state("site-b", "up")
+}
+
 // What becomes of the calls on a backend whose probes fail is on_down's choice.
 func TestOnDown(t *testing.T) {
 	for _, on := range []string{"keep", "lose"} {

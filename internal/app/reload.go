@@ -104,7 +104,7 @@ func (a *App) adopt(v *version, fronts []*front) bool {
 		return false
 	}
 	for _, key := range a.needRestart(v.config) {
-		a.log.Warn("change needs a restart", "key", key)
+		a.log.Warn("change needs a restart or an upgrade", "key", key)
 	}
 	a.warnDescriptors(v.config)
 	a.warn(v.config)
@@ -150,7 +150,7 @@ func closeFronts(fronts []*front) {
 }
 
 // needRestart returns the keys in which now differs from what this process began
-// with, and which hold until a restart whatever the file says.
+// with, and which hold until a restart or an upgrade whatever the file says.
 func (a *App) needRestart(now *config.Config) []string {
 	start, keys := a.opts.Config, []string{}
 	for _, fixed := range []struct {
