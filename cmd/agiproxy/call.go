@@ -23,6 +23,7 @@ type callFlags struct {
 	digits      string
 	prompt      time.Duration
 	hangupAfter time.Duration
+	timeout     time.Duration
 	quiet       bool
 }
 
@@ -44,7 +45,7 @@ breaks off.`,
 		Example: `  agiproxy call agi://127.0.0.1:4577/welcome
   agiproxy call agi://127.0.0.1:4577/ivr?lang=de one "two words" --set PIN=1234 --digits 12#
   agiproxy call agi://127.0.0.1:4577/ivr --callerid '"Ann" <5551234>' --hangup-after 3s
-  agiproxy call --quiet agi://10.0.0.11:4573/ivr || echo "ivr1 does not serve"`,
+  agiproxy call --quiet --timeout 30s agi://10.0.0.11:4573/ivr || echo "ivr1 does not serve"`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return errors.New("want agi://HOST:PORT/SCRIPT")
@@ -65,6 +66,7 @@ breaks off.`,
 	flags.StringVar(&f.digits, "digits", "", "`digits` that the caller types when asked")
 	flags.DurationVar(&f.prompt, "prompt", 200*time.Millisecond, "how long every prompt plays")
 	flags.DurationVar(&f.hangupAfter, "hangup-after", 0, "the caller leaves after this `time`; 0: stays")
+	flags.DurationVar(&f.timeout, "timeout", 0, "break off after this `time`, which is a failure; 0: as long as the server likes")
 	flags.BoolVar(&f.quiet, "quiet", false, "print the last line only")
 	return cmd
 }
@@ -107,6 +109,9 @@ func playCall(out io.Writer, f callFlags, call agisim.Call) error {
 	defer breakOff(nil)
 	caller, hangUp := context.WithCancel(ctx)
 	defer hangUp()
+	if f.timeout > 0 {
+		defer time.AfterFunc(f.timeout, func() { breakOff(fmt.Errorf("not over within %v", f.timeout)) }).Stop()
+	}
 	if f.hangupAfter > 0 {
 		defer time.AfterFunc(f.hangupAfter, hangUp).Stop()
 	}

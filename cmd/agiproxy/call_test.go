@@ -99,6 +99,9 @@ func TestCallJudges(t *testing.T) {
 		}, {
 			"hangup", []string{"--hangup-after", "30ms"}, func(s *agisim.Session) { s.Command("WAIT FOR DIGIT 60000") },
 			1, "AGISTATUS=HANGUP AGIPROXYSTATUS=\n", "the caller hung up",
+		}, {
+			"mute", []string{"--timeout", "30ms"}, func(s *agisim.Session) { s.Header(); s.AwaitClose() },
+			1, "AGISTATUS=", "not over within 30ms",
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
