@@ -29,7 +29,7 @@ type Reload struct {
 	OK    bool      `json:"ok" doc:"Whether what was read is in force."`
 	Error string    `json:"error" doc:"What was wrong; empty if nothing was."`
 	// NeedRestart may be empty, and is not nil.
-	NeedRestart []string `json:"need_restart" doc:"The keys whose values in force are those of the start: a change of them needs a restart or an upgrade."`
+	NeedRestart []string `json:"need_restart" doc:"What the configuration that was last taken has changed since the start, and what is not in force before a restart or an upgrade: keys."`
 }
 
 // Upgrade is a hand-over to another process.

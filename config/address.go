@@ -1,7 +1,6 @@
 package config
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -49,11 +48,7 @@ func adminAddress(s string) (string, error) {
 // IP address as Go writes it, a name in lower case, or "".
 func splitAddress(s string) (host string, port int, err error) {
 	if scheme, rest, ok := strings.Cut(s, "://"); ok {
-		host, _, _ := strings.Cut(rest, "/")
-		if host != "" && !strings.Contains(host, ":") {
-			host += ":4573"
-		}
-		return "", 0, fmt.Errorf("%s:// does not belong here; want host:port alone, such as %s", scheme, cmp.Or(host, "10.0.0.11:4573"))
+		return "", 0, fmt.Errorf("%s does not belong here; want host:port alone, such as %s", quote(scheme+"://"), withoutURL(rest))
 	}
 	host, portText, err := net.SplitHostPort(s)
 	if err != nil {
@@ -78,6 +73,18 @@ func splitAddress(s string) (host string, port int, err error) {
 	}
 	host, err = canonicalHost(host, strings.HasPrefix(s, "["))
 	return host, int(number), err
+}
+
+// withoutURL is what s, a URL's part behind the scheme, may have meant as host:port.
+func withoutURL(s string) string {
+	host, port, _ := strings.Cut(s[:strings.IndexAny(s+"/", "/?")], ":")
+	if _, err := canonicalHost(host, false); err != nil || host == "" {
+		host = "10.0.0.11"
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		port = "4573"
+	}
+	return net.JoinHostPort(host, port)
 }
 
 func canonicalHost(host string, bracketed bool) (string, error) {

@@ -74,8 +74,8 @@ func (r *remote) summary(s *admin.Status) {
 		}
 	} else if s.ConfigFile != "" {
 		fmt.Fprintf(r.out, "%s, read %s ago\n", s.ConfigFile, brief(time.Since(l.Time).Seconds()))
+		r.needRestart(l)
 	}
-	r.needRestart(s.LastReload)
 }
 
 // needRestart prints what of the file is not in force.

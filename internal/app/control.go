@@ -133,7 +133,9 @@ func (b *backend) reason(state string) string {
 		if f := l.failed.Load(); f != nil {
 			return fmt.Sprintf("%s: %v", f.Reason, f.Err)
 		}
-		return "found by the process before this one"
+		if b.known { // else its probe is just about to say so
+			return "found by the process before this one"
+		}
 	default:
 		if b.health.Probe == "none" {
 			return "assumed: it isn't probed"

@@ -105,7 +105,7 @@ func TestOneOfThreeBackendsFails(t *testing.T) {
 			}
 			if test.silent { // three probes, which may outlast the calls
 				eventually(t, 20*time.Second, "agiproxy_backend_up of the bad backend is 0", func() bool {
-					return s.prometheus.sum(t, `agiproxy_backend_up{backend="bad"}`) == 0
+					return s.prometheus.sum(t, `count(agiproxy_backend_up{backend="bad"} == 0)`) == 1
 				})
 			}
 		})

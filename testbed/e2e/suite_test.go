@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -175,29 +176,40 @@ func (s *suite) close(passed bool) {
 }
 
 // Ports are below the range from which the kernel takes those of connections, so that
-// they stay free while a backend is down. Other suites may run beside this one, and must
-// not take them either: each has a block of its own, by listening on its first port.
+// they stay free while a backend is down. Nobody else of ours may take them either: each
+// is given once, and other suites, which may run beside this one, have blocks of their
+// own, by listening on the first port.
 const (
 	firstPort  = 20000
 	blockSize  = 1000
 	portBlocks = 12
 )
 
-// block takes this suite's, and keeps it as long as the process runs.
-var block = sync.OnceValues(func() (first int, lock net.Listener) {
-	for {
-		first = firstPort + blockSize*rand.IntN(portBlocks)
+// A portBlock is this suite's ports.
+type portBlock struct {
+	first int
+	lock  net.Listener // on the first one, as long as the process runs
+	given atomic.Int32
+}
+
+var ports = sync.OnceValue(func() *portBlock {
+	for _, i := range rand.Perm(portBlocks) {
+		first := firstPort + blockSize*i
 		if lock, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(first))); err == nil {
-			return first, lock
+			return &portBlock{first: first, lock: lock}
 		}
 	}
+	panic("e2e: no block of ports is free")
 })
 
-// freeAddr returns a loopback address that nobody listens on.
+// freeAddr returns a loopback address that nobody listens on, each time another.
 func freeAddr() string {
-	first, _ := block()
-	for {
-		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(first+1+rand.IntN(blockSize-1)))
+	for b := ports(); ; {
+		n := int(b.given.Add(1))
+		if n >= blockSize {
+			panic("e2e: all ports of the block were given")
+		}
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(b.first+n))
 		ln, err := net.Listen("tcp", addr)
 		if err == nil {
 			ln.Close()
