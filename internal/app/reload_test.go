@@ -153,7 +153,7 @@ func TestReloadDrainsARemovedBackend(t *testing.T) {
 	if v, ok := p.series("agiproxy_probe_failures_total", "ivr1", "ivr", "refused"); ok {
 		t.Errorf("probe failures of the removed backend are still there: %v", v)
 	}
-	time.Sleep(200 * time.Millisecond) // four intervals
+	time.Sleep(200 * time.Millisecond)            // four intervals
 	if n := one.read(&one.probes); n > probes+1 { // one was under way, maybe
 		t.Errorf("%d probes of a removed backend; want none after the one under way", n-probes)
 	}
