@@ -131,6 +131,10 @@ func (d *Dialogue) interrupt() {
 	}
 }
 
+// ProxyStatus is the channel variable in which agiproxy tells the dialplan why it
+// could not serve, before it ends the session by a line that [IsFailure].
+const ProxyStatus = "AGIPROXYSTATUS"
+
 // IsFailure reports whether Asterisk ends the session with AGISTATUS=FAILURE at
 // that line. It looks at the line's first letters only, in any case, before it
 // looks for a command.

@@ -153,11 +153,12 @@ func (s *session) answered(line []byte) error {
 
 // judge returns what is wrong with line as an answer to the header.
 func (s *session) judge(line []byte) error {
+	if status, ok := proxyStatus(line); ok {
+		return &Error{Reason: Unexpected, Err: fmt.Errorf("it says %.40q: it can't serve", status)}
+	}
 	switch {
 	case agi.IsFailure(line):
 		return &Error{Reason: Unexpected, Err: errors.New(`it says "failure": it can't serve`)}
-	case cantServe(line) != "":
-		return &Error{Reason: Unexpected, Err: fmt.Errorf("it says %s: it can't serve", cantServe(line))}
 	case !looksLikeCommand(line):
 		return &Error{Reason: Unexpected, Err: fmt.Errorf("not a command: %.40q", bytes.TrimSpace(line))}
 	case s.expect == "close":
@@ -166,14 +167,14 @@ func (s *session) judge(line []byte) error {
 	return nil
 }
 
-// cantServe returns why another agiproxy, with backends of its own, can't serve: that
-// is what it begins with then. "" is any other line.
-func cantServe(line []byte) string {
+// proxyStatus returns why another agiproxy, with backends of its own, can't serve: that
+// is what it begins with then.
+func proxyStatus(line []byte) (status []byte, ok bool) {
 	words := bytes.Fields(line)
-	if agi.ParseCommand(line).String() != "SET VARIABLE" || len(words) < 4 || string(words[2]) != "AGIPROXYSTATUS" {
-		return ""
+	if agi.ParseCommand(line).String() != "SET VARIABLE" || len(words) < 4 || string(words[2]) != agi.ProxyStatus {
+		return nil, false
 	}
-	return fmt.Sprintf("%.40q", words[3])
+	return words[3], true
 }
 
 var errUnread = errors.New("closed without reading the header")

@@ -128,7 +128,7 @@ func (s *Session) tellStatus() {
 		then = (*Session).closeFront
 	}
 	s.front.SetTimer(s.after(answerTimeout))
-	s.say(then, "SET VARIABLE AGIPROXYSTATUS "+s.speech.status)
+	s.say(then, "SET VARIABLE "+agi.ProxyStatus+" "+s.speech.status)
 }
 
 // FailureLine makes Asterisk set AGISTATUS to FAILURE. A connection that is closed

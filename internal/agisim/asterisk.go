@@ -16,9 +16,6 @@ import (
 // res_agi.c).
 const maxConnect = 2 * time.Second
 
-// proxyStatus is the channel variable in which agiproxy says why it failed.
-const proxyStatus = "AGIPROXYSTATUS"
-
 // An Asterisk makes FastAGI calls as Asterisk does. The zero value is ready,
 // plays no prompt for longer than an instant, and may make any number of calls
 // at the same time.
@@ -71,7 +68,7 @@ var ErrMidCommand = errors.New("the server closed while a command was running")
 
 // ProxyStatus returns the variable AGIPROXYSTATUS at the end, where agiproxy
 // says why it failed: NOBACKEND, BACKENDLOST, NOROUTE and so on; or "".
-func (r Result) ProxyStatus() string { return r.Variables[proxyStatus] }
+func (r Result) ProxyStatus() string { return r.Variables[agi.ProxyStatus] }
 
 // Served reports whether the script ran to its end, for all that can be seen
 // from here: AGISTATUS is SUCCESS, the server closed in its own turn, and

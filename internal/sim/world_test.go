@@ -54,6 +54,7 @@ type stage struct {
 	t       *testing.T
 	stream  string // bytes that tell where they belong, for volumes
 	swapped bool   // pair returns the accepted end first
+	byLegs  bool   // connections are by TLS, whose goroutines tell later
 	calling int    // how many methods of connections are being called
 	ends    []*end
 }
